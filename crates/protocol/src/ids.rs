@@ -154,7 +154,7 @@ macro_rules! counter {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                crate::int64::deserialize(deserializer).map(Self)
+                crate::wire::int64::deserialize(deserializer).map(Self)
             }
         }
     };
