@@ -1,0 +1,3 @@
+//! The test kit: what the suites in `tests/tests` share.
+
+pub mod mosquitto;

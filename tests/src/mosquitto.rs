@@ -1,0 +1,192 @@
+//! A real Mosquitto for one test: its own port, its own directory, gone when dropped.
+//!
+//! Where Mosquitto is not installed this panics and says how to install it: a test on a real broker never
+//! passes without one.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// Where Debian installs it; not on the `PATH` of every user.
+const DEBIAN_BINARY: &str = "/usr/sbin/mosquitto";
+
+/// How long it may take to listen.
+const START_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Somebody else may take the free port between our looking for it and Mosquitto's binding it.
+const ATTEMPTS: u32 = 5;
+
+/// A running Mosquitto on a free port of the loopback interface.
+///
+/// Anybody may connect; nothing is kept on disk; the queue for one subscriber holds 100 000 messages, so that
+/// the broker's default of 1000 does not decide the outcome of a test on a busy machine.
+#[derive(Debug)]
+pub struct Mosquitto {
+    directory: TempDir,
+    binary: PathBuf,
+    address: SocketAddr,
+    child: Option<Child>,
+}
+
+impl Mosquitto {
+    /// Starts one and waits until it accepts connections.
+    ///
+    /// # Panics
+    /// If it is not installed or does not start; the message says what to do and holds Mosquitto's log.
+    #[must_use]
+    pub fn start() -> Self {
+        Self::start_with("allow_anonymous true\nmax_queued_messages 100000\n")
+    }
+
+    /// Starts one whose configuration file holds `settings` besides what names the listener and the log, and
+    /// waits until it accepts connections. Files that the settings name must be readable.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    #[must_use]
+    pub fn start_with(settings: &str) -> Self {
+        let binary = find_binary();
+        let mut failure = String::new();
+        for _ in 0..ATTEMPTS {
+            let directory = TempDir::with_prefix("mosquitto-").expect("a temporary directory can be made");
+            let address = free_address();
+            write_configuration(directory.path(), address, settings);
+            let mut broker = Self { directory, binary: binary.clone(), address, child: None };
+            match broker.spawn() {
+                Ok(()) => return broker,
+                Err(reason) => failure = reason,
+            }
+        }
+        panic!("{failure}");
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where it listens, as the daemons want it.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("mqtt://{}", self.address)
+    }
+
+    /// Its directory: for files that its settings name.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Its process id, while it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// What it has logged so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        let mut log = Vec::new();
+        if let Ok(mut file) = File::open(self.directory.path().join("log")) {
+            // A log that cannot be read shows as an empty one: it only helps to understand a failure.
+            let _ = file.read_to_end(&mut log);
+        }
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
+    /// Ends it as a crash would (SIGKILL).
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // It may have ended by itself; that is as dead.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Starts it again on the same port, after killing it if it still runs. It remembers nothing.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn restart(&mut self) {
+        self.kill();
+        if let Err(reason) = self.spawn() {
+            panic!("{reason}");
+        }
+    }
+
+    fn spawn(&mut self) -> Result<(), String> {
+        let log = File::create(self.directory.path().join("log")).expect("the log can be written");
+        let mut child = Command::new(&self.binary)
+            .arg("-c")
+            .arg(self.directory.path().join("mosquitto.conf"))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a file handle can be copied"))
+            .stderr(log)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{} cannot be started: {error}", self.binary.display()));
+        let deadline = Instant::now() + START_TIMEOUT;
+        loop {
+            if let Some(status) = child.try_wait().expect("a child's state can be asked for") {
+                return Err(format!("Mosquitto ended with {}:\n{}", describe(status), self.log()));
+            }
+            if TcpStream::connect_timeout(&self.address, Duration::from_secs(1)).is_ok() {
+                self.child = Some(child);
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(format!("Mosquitto did not listen within {START_TIMEOUT:?}:\n{}", self.log()));
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Mosquitto {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn find_binary() -> PathBuf {
+    let on_path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&on_path)
+        .map(|directory| directory.join("mosquitto"))
+        .chain([PathBuf::from(DEBIAN_BINARY)])
+        .find(|candidate| candidate.is_file())
+        .unwrap_or_else(|| {
+            panic!("this test needs Mosquitto, which is not installed: run `apt-get install mosquitto`")
+        })
+}
+
+fn free_address() -> SocketAddr {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .and_then(|listener| listener.local_addr())
+        .unwrap_or_else(|error: io::Error| panic!("there is no free port on the loopback interface: {error}"))
+}
+
+fn write_configuration(directory: &Path, address: SocketAddr, settings: &str) {
+    // `user root` has an effect only when root starts it: then it keeps the right to read the test's files.
+    let configuration = format!(
+        "listener {} {}\nuser root\npersistence false\nlog_dest stderr\nlog_type all\n{settings}",
+        address.port(),
+        address.ip()
+    );
+    fs::write(directory.join("mosquitto.conf"), configuration).expect("the configuration can be written");
+}
+
+fn describe(status: ExitStatus) -> String {
+    match status.signal() {
+        Some(signal) => format!("signal {signal}"),
+        None => format!("exit code {}", status.code().unwrap_or_default()),
+    }
+}
