@@ -1,1 +1,5 @@
-//! To come.
+//! What is decided.
+
+pub mod ids;
+pub mod time;
+pub mod view;
