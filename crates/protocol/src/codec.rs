@@ -2,12 +2,13 @@
 
 use bytes::Bytes;
 use serde::Serialize;
+use serde::de::Error;
 
 use crate::event::{
     FragmentDistributionDelivered, Issuer, TorrentEnvelope, TorrentEvent, TrackerEnvelope, TrackerEvent,
     write,
 };
-use crate::limits::Limits;
+use crate::limits::{Limits, MAX_TEXT_BYTES};
 use crate::topic::{EventKind, Role, Topics};
 use crate::{ClientId, EventId};
 
@@ -42,7 +43,7 @@ pub enum DecodeError {
     /// The topic is none of ours.
     #[error("no event is said on this topic")]
     UnknownTopic,
-    /// Over [`Limits::max_event_bytes`].
+    /// Over [`Limits::event_bytes`].
     #[error("{kind}: {size_bytes} bytes are over the limit of {limit_bytes}")]
     TooLarge {
         /// The event that the topic names.
@@ -78,7 +79,7 @@ pub enum DecodeError {
         /// The event that the topic names.
         kind: EventKind,
     },
-    /// A torrent's event on the direct topic of another.
+    /// A torrent's event, or the answer to a torrent, on the direct topic of another.
     #[error("{kind}: ClientIdentifier is {claimed}, but the topic belongs to {owner}")]
     ForeignTopic {
         /// The event that the topic names.
@@ -111,21 +112,22 @@ impl DecodeError {
 /// See [`DecodeError`]. No payload makes this panic.
 pub fn decode(topics: &Topics, limits: &Limits, topic: &str, payload: &[u8]) -> Result<Heard, DecodeError> {
     let (kind, topic_client) = topics.parse(topic).ok_or(DecodeError::UnknownTopic)?;
-    if payload.len() > limits.max_event_bytes {
-        let (size_bytes, limit_bytes) = (payload.len(), limits.max_event_bytes);
+    if payload.len() > limits.event_bytes(kind) {
+        let (size_bytes, limit_bytes) = (payload.len(), limits.event_bytes(kind));
         return Err(DecodeError::TooLarge { kind, size_bytes, limit_bytes });
     }
     match kind.issuer() {
         Role::Tracker => {
             let read = TrackerEvent::read(kind, payload).ok_or(DecodeError::UnknownTopic)?;
-            let (envelope, event) = read.map_err(|source| DecodeError::Malformed { kind, source })?;
+            let (envelope, event) = read.map_err(|source| malformed(kind, source))?;
             check_tracker_event(&event, limits)?;
+            check_addressee(&event, topic_client)?;
             Ok(Heard::Tracker { envelope, event })
         }
         Role::Torrent => {
             let read =
                 TorrentEvent::read::<TorrentEnvelope>(kind, payload).ok_or(DecodeError::UnknownTopic)?;
-            let (envelope, event) = read.map_err(|source| DecodeError::Malformed { kind, source })?;
+            let (envelope, event) = read.map_err(|source| malformed(kind, source))?;
             check_torrent_event(&event, limits)?;
             let direct = topic_client.is_some();
             let client = match (envelope.client_identifier, topic_client) {
@@ -142,8 +144,49 @@ pub fn decode(topics: &Topics, limits: &Limits, topic: &str, payload: &[u8]) -> 
     }
 }
 
+/// The JSON reader quotes what it did not expect, however long that is; an error goes into a log.
+fn malformed(kind: EventKind, source: serde_json::Error) -> DecodeError {
+    const MAX_CHARS: usize = 256;
+    let message = source.to_string();
+    let source = match message.char_indices().nth(MAX_CHARS) {
+        None => source,
+        Some((end, _)) => {
+            let (start, line, column) = (&message[..end], source.line(), source.column());
+            serde_json::Error::custom(format_args!("{start}… at line {line} column {column}"))
+        }
+    };
+    DecodeError::Malformed { kind, source }
+}
+
 fn at_most(kind: EventKind, what: &'static str, count: usize, limit: usize) -> Result<(), DecodeError> {
     if count > limit { Err(DecodeError::TooMany { kind, what, count, limit }) } else { Ok(()) }
+}
+
+fn text(kind: EventKind, text: Option<&str>) -> Result<(), DecodeError> {
+    at_most(kind, "bytes of text", text.map_or(0, str::len), MAX_TEXT_BYTES)
+}
+
+/// An answer that names its torrent stands on no other torrent's topic.
+fn check_addressee(event: &TrackerEvent, topic_client: Option<ClientId>) -> Result<(), DecodeError> {
+    let named = match event {
+        TrackerEvent::ClientJoinAccepted(accepted) => &accepted.client_identifier,
+        TrackerEvent::ClientJoinDenied(denied) => &denied.client_identifier,
+        TrackerEvent::TrackerHello(_)
+        | TrackerEvent::TrackerGoodbye(_)
+        | TrackerEvent::ClientRegistered(_)
+        | TrackerEvent::ClientUnregistered(_)
+        | TrackerEvent::FileInfoPublished(_)
+        | TrackerEvent::FileRemoved(_)
+        | TrackerEvent::FragmentDistributionStarted(_)
+        | TrackerEvent::FragmentDistributionDelivered(_)
+        | TrackerEvent::FragmentDistributionEnded(_) => return Ok(()),
+    };
+    match topic_client {
+        Some(owner) if owner != *named => {
+            Err(DecodeError::ForeignTopic { kind: event.kind(), claimed: named.clone(), owner })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn check_tracker_event(event: &TrackerEvent, limits: &Limits) -> Result<(), DecodeError> {
@@ -151,6 +194,8 @@ fn check_tracker_event(event: &TrackerEvent, limits: &Limits) -> Result<(), Deco
     let entries = |what, count| at_most(kind, what, count, limits.max_entries);
     let endpoints = |count| at_most(kind, "endpoints", count, limits.max_endpoints);
     match event {
+        TrackerEvent::TrackerHello(hello) => text(kind, hello.hash_algorithm.as_deref()),
+        TrackerEvent::ClientJoinDenied(denied) => text(kind, denied.reason.as_deref()),
         TrackerEvent::ClientJoinAccepted(accepted) => {
             entries("files", accepted.add_file_infos.len() + accepted.remove_file_infos.len())?;
             entries("fragments", accepted.add_fragment_infos.len() + accepted.remove_fragment_infos.len())?;
@@ -175,9 +220,7 @@ fn check_tracker_event(event: &TrackerEvent, limits: &Limits) -> Result<(), Deco
             entries("receivers", delivered.receivers.len())
         }
         TrackerEvent::FragmentDistributionEnded(ended) => entries("receivers", ended.receivers.len()),
-        TrackerEvent::TrackerHello(_)
-        | TrackerEvent::TrackerGoodbye(_)
-        | TrackerEvent::ClientJoinDenied(_)
+        TrackerEvent::TrackerGoodbye(_)
         | TrackerEvent::ClientUnregistered(_)
         | TrackerEvent::FileRemoved(_)
         | TrackerEvent::FragmentDistributionStarted(_) => Ok(()),
@@ -189,19 +232,20 @@ fn check_torrent_event(event: &TorrentEvent, limits: &Limits) -> Result<(), Deco
     let entries = |what, count| at_most(kind, what, count, limits.max_entries);
     match event {
         TorrentEvent::ClientJoinRequested(request) => {
+            text(kind, Some(&request.hash_algorithm))?;
             entries("files", request.known_file_infos.len())?;
             entries("fragments", request.stored_fragments.len())?;
             at_most(kind, "endpoints", request.endpoints.len(), limits.max_endpoints)?;
             let mut sequences = request.known_file_infos.values();
             sequences.try_for_each(|file| entries("fragments", file.fragment_sequence.len()))
         }
+        TorrentEvent::ClientJoinFailed(failed) => text(kind, failed.reason.as_deref()),
+        TorrentEvent::ClientGoodbye(goodbye) => text(kind, goodbye.reason.as_deref()),
+        TorrentEvent::FragmentDistributionFailed(failed) => text(kind, failed.reason.as_deref()),
         TorrentEvent::ClientJoinSucceeded(_)
-        | TorrentEvent::ClientJoinFailed(_)
-        | TorrentEvent::ClientGoodbye(_)
         | TorrentEvent::ClientHeartbeat(_)
         | TorrentEvent::FragmentDistributionRequested(_)
-        | TorrentEvent::FragmentDistributionObtained(_)
-        | TorrentEvent::FragmentDistributionFailed(_) => Ok(()),
+        | TorrentEvent::FragmentDistributionObtained(_) => Ok(()),
     }
 }
 

@@ -13,14 +13,14 @@ pub const MAX_FILE_NAME_BYTES: usize = 255;
 /// The name an uploader gave to a file (`Name`, an addition of ours): UTF-8, 1 to 255 bytes, components divided by `/`.
 ///
 /// No absolute path, no empty, `.` or `..` component, no backslash, no control character: whoever writes a file under this name stays in
-/// the directory that they chose.
+/// the directory that they chose. Nor a character that turns the direction of writing or breaks the line: whoever reads it sees what it is.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FileName(Arc<str>);
 
 /// Why a text is not a [`FileName`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is not a file name: use at most 255 bytes, no leading '/', no empty, '.' or '..' component, no backslash, no control character"
+    "{0:?} is not a file name: use at most 255 bytes, no leading '/', no empty, '.' or '..' component, no backslash, no control or direction character"
 )]
 pub struct InvalidFileName(String);
 
@@ -37,10 +37,15 @@ impl FromStr for FileName {
 
     fn from_str(text: &str) -> Result<Self, InvalidFileName> {
         let good = text.len() <= MAX_FILE_NAME_BYTES
-            && text.chars().all(|c| !c.is_control() && c != '\\')
+            && text.chars().all(|c| !c.is_control() && c != '\\' && !misleads(c))
             && text.split('/').all(|component| !matches!(component, "" | "." | ".."));
         if good { Ok(Self(text.into())) } else { Err(InvalidFileName(text.chars().take(64).collect())) }
     }
+}
+
+/// Characters that are not to be seen but change how what follows is: directions, line and paragraph breaks, byte order mark.
+fn misleads(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 impl fmt::Display for FileName {
@@ -81,6 +86,13 @@ mod tests {
             ["", "/etc/passwd", "..", "a/../b", "a//b", "a/", "./a", "a\0b", "a\nb", "a\\b", &"x".repeat(256)]
         {
             assert!(bad.parse::<FileName>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_name_reads_as_it_is() {
+        for bad in ["invoice\u{202e}fdp.exe", "a\u{2028}b", "\u{feff}a", "a\u{2066}b"] {
+            assert!(bad.parse::<FileName>().is_err(), "{bad:?}");
         }
     }
 }

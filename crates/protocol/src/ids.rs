@@ -133,10 +133,10 @@ macro_rules! counter {
         pub struct $name(pub u64);
 
         impl $name {
-            /// The one that follows.
+            /// The one that follows; the last that an Int64 can carry is followed by itself, for no participant would read another.
             #[must_use]
             pub const fn next(self) -> Self {
-                Self(self.0 + 1)
+                if self.0 < i64::MAX as u64 { Self(self.0 + 1) } else { Self(i64::MAX as u64) }
             }
         }
 
@@ -187,6 +187,15 @@ mod tests {
         for bad in ["", "A", "a.b", "a/b", "+", "#", "ä", "a b", &"x".repeat(65)] {
             assert!(bad.parse::<ClientId>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_counter_never_leaves_what_can_be_said() {
+        assert_eq!(Epoch(0).next(), Epoch(1));
+        let last = Epoch(i64::MAX as u64);
+        assert_eq!(last.next(), last);
+        let text = serde_json::to_string(&last.next()).unwrap();
+        assert_eq!(serde_json::from_str::<Epoch>(&text).unwrap(), last);
     }
 
     #[test]

@@ -1,4 +1,6 @@
-//! How large what others say may be. Each limit has a key in the daemons' configuration.
+//! How large what others say may be. Each limit of [`Limits`] has a key in the daemons' configuration.
+
+use crate::EventKind;
 
 /// Limits on events, applied before (size) and after (numbers) an event is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +18,39 @@ impl Default for Limits {
         Self { max_event_bytes: 64 << 20, max_entries: 1 << 20, max_endpoints: 16 }
     }
 }
+
+impl Limits {
+    /// Largest payload of one event in bytes: those that carry no list, no bytes and no padding have no reason to be long.
+    #[must_use]
+    pub fn event_bytes(&self, kind: EventKind) -> usize {
+        match kind {
+            EventKind::TrackerHello
+            | EventKind::ClientJoinRequested
+            | EventKind::ClientJoinAccepted
+            | EventKind::ClientRegistered
+            | EventKind::FileInfoPublished
+            | EventKind::FragmentDistributionDelivered
+            | EventKind::FragmentDistributionEnded => self.max_event_bytes,
+            EventKind::TrackerGoodbye
+            | EventKind::ClientJoinDenied
+            | EventKind::ClientJoinSucceeded
+            | EventKind::ClientJoinFailed
+            | EventKind::ClientGoodbye
+            | EventKind::FragmentDistributionStarted
+            | EventKind::FragmentDistributionRequested
+            | EventKind::FragmentDistributionObtained
+            | EventKind::FragmentDistributionFailed
+            | EventKind::ClientUnregistered
+            | EventKind::FileRemoved
+            | EventKind::ClientHeartbeat => self.max_event_bytes.min(MAX_SHORT_EVENT_BYTES),
+        }
+    }
+}
+
+/// Largest payload in bytes of an event that has no list, no fragment and no padding in it.
+pub const MAX_SHORT_EVENT_BYTES: usize = 64 << 10;
+/// Longest free text (`Reason`, `HashAlgorithm`) in bytes: it ends up in logs.
+pub const MAX_TEXT_BYTES: usize = 16 << 10;
 
 /// Smallest fragment size in bytes.
 pub const MIN_FRAGMENT_SIZE_BYTES: u64 = 1 << 10;

@@ -75,6 +75,14 @@ kinds! {
     ClientHeartbeat "clients/heartbeat" Torrent true;
 }
 
+impl EventKind {
+    /// Whether the specification has this event; the others are additions of ours.
+    #[must_use]
+    pub const fn is_specified(self) -> bool {
+        !matches!(self, Self::ClientUnregistered | Self::FileRemoved | Self::ClientHeartbeat)
+    }
+}
+
 impl fmt::Display for EventKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())

@@ -176,7 +176,9 @@ impl Envelope for TorrentEnvelope {
 
 /// Reads an event: one JSON object, and nothing after it.
 pub fn read<'de, E: Envelope, B: DeriveDeserialize<'de>>(payload: &'de [u8]) -> serde_json::Result<(E, B)> {
-    let mut json = serde_json::Deserializer::from_slice(payload);
+    // Left to itself, the JSON reader does not look into the text of properties that are ignored.
+    let text = std::str::from_utf8(payload).map_err(serde_json::Error::custom)?;
+    let mut json = serde_json::Deserializer::from_str(text);
     let both = json.deserialize_map(Both(PhantomData))?;
     json.end()?;
     Ok(both)
