@@ -1,1 +1,3 @@
-//! To come.
+//! The gRPC Endpoint.
+
+pub mod proto;

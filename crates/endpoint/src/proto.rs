@@ -1,0 +1,30 @@
+//! The messages and services of `proto/mds/v1`, generated when the crate is built.
+//!
+//! Digests in them are text in one form, [`digest_text`]; whatever comes in is read with [`parse_digest`].
+
+use protocol::Hash;
+use protocol::hash::InvalidHash;
+
+pub use generated::*;
+
+#[allow(missing_docs, clippy::pedantic, clippy::wildcard_enum_match_arm, reason = "generated code")]
+mod generated {
+    tonic::include_proto!("mds.v1");
+}
+
+/// The compiled `proto/mds/v1`, with everything that it imports, as reflection serves it.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+/// A digest as the messages write it: `sha256:` and 64 lower-case hex digits.
+#[must_use]
+pub fn digest_text(hash: &Hash) -> String {
+    format!("sha256:{hash}")
+}
+
+/// Reads a digest: with or without `sha256:`, in either case.
+///
+/// # Errors
+/// If it is anything else.
+pub fn parse_digest(text: &str) -> Result<Hash, InvalidHash> {
+    text.strip_prefix("sha256:").unwrap_or(text).parse()
+}
