@@ -1,5 +1,6 @@
 //! The only ways in which a view changes. This is also what is persisted and what tests replay.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::limits::{MAX_FRAGMENT_SIZE_BYTES, MIN_FRAGMENT_SIZE_BYTES};
@@ -246,9 +247,9 @@ impl View {
 
     fn add_fragment(&mut self, hash: Hash, told_bytes: u64) -> Result<(), ChangeError> {
         self.check_fragment(hash, told_bytes)?;
-        if !self.fragments.contains_key(&hash) {
+        if let Entry::Vacant(place) = self.fragments.entry(hash) {
             let size_bytes = u32::try_from(told_bytes).expect("at most 8 MiB, as was just checked");
-            self.fragments.insert(hash, FragmentEntry { size_bytes, files: 0, holders: Default::default() });
+            place.insert(FragmentEntry { size_bytes, files: 0, holders: Default::default() });
             self.digest.add(&Element::FragmentInfo { hash: &hash, size_bytes: told_bytes });
         }
         Ok(())

@@ -27,12 +27,20 @@ impl SetDigest {
     pub fn of_fragments<'a>(fragments: impl IntoIterator<Item = &'a Hash>) -> Self {
         let mut digest = Self::default();
         for fragment in fragments {
-            digest.add(&Element::Fragment(fragment));
+            digest.add_fragment(fragment);
         }
         digest
     }
 
-    pub(crate) fn add(&mut self, element: &Element<'_>) {
+    pub(crate) fn add_fragment(&mut self, fragment: &Hash) {
+        self.add(&Element::Fragment(fragment));
+    }
+
+    pub(crate) fn remove_fragment(&mut self, fragment: &Hash) {
+        self.remove(&Element::Fragment(fragment));
+    }
+
+    pub(super) fn add(&mut self, element: &Element<'_>) {
         let mut carry = false;
         for (mine, theirs) in self.0.iter_mut().zip(element.words()).rev() {
             let (sum, over) = mine.overflowing_add(theirs);
@@ -42,7 +50,7 @@ impl SetDigest {
         }
     }
 
-    pub(crate) fn remove(&mut self, element: &Element<'_>) {
+    pub(super) fn remove(&mut self, element: &Element<'_>) {
         let mut borrow = false;
         for (mine, theirs) in self.0.iter_mut().zip(element.words()).rev() {
             let (rest, under) = mine.overflowing_sub(theirs);

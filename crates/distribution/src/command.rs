@@ -1,0 +1,123 @@
+//! What the state machines want done.
+//!
+//! The shell carries commands out in order and in batches: it persists and stores, flushes once, and only then publishes and answers
+//! (*persist, then publish, then acknowledge*). What the disk refuses is never published.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use protocol::event::{TorrentEnvelope, TorrentEvent, TrackerEnvelope, TrackerEvent};
+use protocol::{ClientId, Epoch, Hash, InstanceId, Revision};
+
+use crate::view::Change;
+
+/// To whom a tracker speaks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Audience {
+    /// Everybody, on the shared topic.
+    All,
+    /// One torrent, on its direct topic.
+    One(ClientId),
+}
+
+/// Names a request of the tracker's own API, so that its answer finds back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RequestId(pub u64);
+
+/// What a tracker wants done.
+#[derive(Debug, Clone, PartialEq)]
+pub enum TrackerCommand {
+    /// Make these changes of the view durable, and the revision that they lead to. They are one step: all or nothing.
+    Persist {
+        /// In order.
+        changes: Vec<Change>,
+        /// The view's revision after them.
+        revision: Revision,
+    },
+    /// Publish an event.
+    Say {
+        /// To whom.
+        to: Audience,
+        /// Which tracker, and which change.
+        envelope: TrackerEnvelope,
+        /// What.
+        event: TrackerEvent,
+    },
+    /// Publish *FragmentDistributionDelivered* with the fragment's bytes from the tracker's own store.
+    Deliver {
+        /// To whom: everybody, or each of these on its direct topic.
+        to: Vec<Audience>,
+        /// Which tracker.
+        envelope: TrackerEnvelope,
+        /// The fragment.
+        fragment: Hash,
+        /// Who should store it.
+        receivers: BTreeSet<ClientId>,
+    },
+    /// Delete the tracker's own bytes of these fragments: enough torrents have confirmed that they hold them.
+    Discard {
+        /// The fragments.
+        fragments: Vec<Hash>,
+    },
+    /// The file of this request is accepted: durable, published, and on its way to the torrents.
+    Accepted {
+        /// The request.
+        request: RequestId,
+    },
+    /// The file of this request cannot be accepted.
+    Refused {
+        /// The request.
+        request: RequestId,
+        /// Why, for people.
+        reason: String,
+    },
+    /// Stop: another tracker is in charge.
+    StepDown {
+        /// Its run.
+        by: Option<InstanceId>,
+        /// Its epoch.
+        epoch: Epoch,
+    },
+}
+
+/// What a torrent wants done.
+#[derive(Debug, Clone, PartialEq)]
+pub enum TorrentCommand {
+    /// Make these changes of the view durable, and the revision that they lead to. They are one step: all or nothing.
+    Persist {
+        /// In order.
+        changes: Vec<Change>,
+        /// The view's revision after them.
+        revision: Revision,
+    },
+    /// Remember the tracker that is in charge: events of a lower epoch are ignored from now on, also after a restart.
+    RememberTracker {
+        /// Its epoch.
+        epoch: Epoch,
+        /// Its run.
+        instance: InstanceId,
+        /// How many copies it aims at, if told (0 means every torrent).
+        copies: Option<u64>,
+    },
+    /// Publish an event, on the shared topic or on this torrent's direct one.
+    Say {
+        /// Whether on the direct topic.
+        direct: bool,
+        /// Who speaks.
+        envelope: TorrentEnvelope,
+        /// What.
+        event: TorrentEvent,
+    },
+    /// Check these bytes against the fragment's hash and make them durable; then report with `TorrentInput::Stored`.
+    Store {
+        /// The fragment.
+        fragment: Hash,
+        /// Its content, as delivered.
+        data: Bytes,
+    },
+    /// Delete the bytes of these fragments.
+    Delete {
+        /// The fragments.
+        fragments: Vec<Hash>,
+    },
+}

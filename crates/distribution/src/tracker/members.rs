@@ -1,0 +1,212 @@
+//! Which torrents are registered, since when they were not heard, and what they have confirmed: leases and goodbyes.
+//!
+//! This is about connections, not about content: none of it is in the view or on disk.
+
+use std::collections::BTreeMap;
+
+use protocol::event::{
+    ClientGoodbye, ClientHeartbeat, ClientUnregistered, Issuer, UnregisteredReason, reason,
+};
+use protocol::{ClientId, Feature, Features, Hash, Incarnation, InstanceId, Revision};
+
+use super::Tracker;
+use crate::command::Audience;
+use crate::limits::Rhythm;
+use crate::time::Moment;
+use crate::view::Change;
+
+/// How a torrent stands with the tracker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemberState {
+    /// Registered and heard.
+    Registered,
+    /// Registered, but its connection broke: it gets no fragments, and loses its registration when its lease ends.
+    Suspect,
+    /// Was registered once.
+    Unregistered,
+}
+
+/// A torrent that is or was registered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Who it is.
+    pub issuer: Issuer,
+    /// How it stands.
+    pub state: MemberState,
+    /// The features that both speak.
+    pub features: Features,
+    /// Up to where it has confirmed the view's changes.
+    pub confirmed: Revision,
+    /// When it was last heard.
+    pub last_heard: Moment,
+}
+
+impl Member {
+    pub(super) const fn registered(
+        issuer: Issuer,
+        features: Features,
+        confirmed: Revision,
+        now: Moment,
+    ) -> Self {
+        Self { issuer, state: MemberState::Registered, features, confirmed, last_heard: now }
+    }
+
+    /// Whether it has confirmed `revision`. One that sends no heartbeats confirms with its *Obtained*, which was counted before.
+    pub(super) fn has_confirmed(&self, revision: Revision) -> bool {
+        !self.sends_heartbeats() || self.confirmed >= revision
+    }
+
+    const fn sends_heartbeats(&self) -> bool {
+        self.features.has(Feature::Lease)
+    }
+
+    fn is_in(&self) -> bool {
+        self.state != MemberState::Unregistered
+    }
+}
+
+/// All torrents that are or were registered.
+#[derive(Debug, Default)]
+pub struct Members {
+    members: BTreeMap<ClientId, Member>,
+}
+
+impl Members {
+    pub fn iter(&self) -> impl Iterator<Item = (&ClientId, &Member)> {
+        self.members.iter()
+    }
+
+    pub fn register(&mut self, member: Member) {
+        self.members.insert(member.issuer.client.clone(), member);
+    }
+
+    /// The member, if it is registered.
+    pub fn registered(&self, client: &ClientId) -> Option<&Member> {
+        self.members.get(client).filter(|member| member.is_in())
+    }
+
+    pub fn registered_count(&self) -> usize {
+        self.members.values().filter(|member| member.is_in()).count()
+    }
+
+    /// Whether fragments may go to it now.
+    pub fn takes_fragments(&self, client: &ClientId) -> bool {
+        self.members.get(client).is_some_and(|member| member.state == MemberState::Registered)
+    }
+
+    pub fn all_unregistered(&mut self) {
+        self.members.values_mut().for_each(|member| member.state = MemberState::Unregistered);
+    }
+
+    /// Whether the issuer is an earlier start of a torrent that has been seen since (S10).
+    pub fn is_older(&self, issuer: &Issuer) -> bool {
+        let seen = self.members.get(&issuer.client).map(|member| &member.issuer);
+        seen.is_some_and(|seen| {
+            same(seen.instance, issuer.instance) && later(seen.incarnation, issuer.incarnation)
+        })
+    }
+
+    /// Whether the issuer's identifier is in use by a torrent with another data directory that still lives.
+    pub fn is_held_by_another_instance(&self, issuer: &Issuer) -> bool {
+        let member = self.members.get(&issuer.client);
+        member.is_some_and(|member| {
+            member.state == MemberState::Registered
+                && member.issuer.instance.is_some()
+                && member.issuer.instance != issuer.instance
+        })
+    }
+
+    pub fn next_lease_end(&self, rhythm: &Rhythm) -> Option<Moment> {
+        let leased = self.members.values().filter(|member| member.is_in() && member.sends_heartbeats());
+        leased.map(|member| member.last_heard + rhythm.lease).min()
+    }
+}
+
+fn same(one: Option<InstanceId>, other: Option<InstanceId>) -> bool {
+    one.is_some() && one == other
+}
+
+fn later(seen: Option<Incarnation>, told: Option<Incarnation>) -> bool {
+    seen.zip(told).is_some_and(|(seen, told)| seen > told)
+}
+
+impl Tracker {
+    pub(super) fn handle_goodbye(&mut self, issuer: &Issuer, goodbye: &ClientGoodbye, now: Moment) {
+        self.joins.forget(&issuer.client);
+        let Some(member) = self.members.members.get_mut(&issuer.client).filter(|member| member.is_in())
+        else {
+            return;
+        };
+        if member.issuer.instance.is_some() && member.issuer.instance != issuer.instance {
+            return;
+        }
+        let lost = goodbye.reason.as_deref() == Some(reason::CONNECTION_LOST);
+        if lost && member.sends_heartbeats() {
+            member.state = MemberState::Suspect;
+        } else if lost {
+            self.unregister(&issuer.client, UnregisteredReason::ConnectionLost, now);
+        } else {
+            self.unregister(&issuer.client, UnregisteredReason::Leaving, now);
+        }
+    }
+
+    pub(super) fn handle_heartbeat(&mut self, issuer: &Issuer, heartbeat: &ClientHeartbeat, now: Moment) {
+        let current = (self.view.revision(), self.view.digest());
+        let known = self.members.members.get_mut(&issuer.client).filter(|member| {
+            member.is_in()
+                && member.issuer.instance == issuer.instance
+                && member.issuer.incarnation == issuer.incarnation
+        });
+        let Some(member) = known else {
+            if !self.joins.is_pending(&issuer.client) {
+                self.say_hello(Audience::One(issuer.client.clone()));
+            }
+            return;
+        };
+        member.last_heard = now;
+        let was_suspect =
+            std::mem::replace(&mut member.state, MemberState::Registered) == MemberState::Suspect;
+        let told: (Revision, Hash) = (heartbeat.revision, heartbeat.digest);
+        if told.0 > current.0 || (told.0 == current.0 && told.1 != current.1) {
+            return self.say_hello(Audience::One(issuer.client.clone()));
+        }
+        if told.0 > member.confirmed {
+            member.confirmed = told.0;
+            self.release_confirmed();
+        }
+        if was_suspect {
+            self.torrent_available(&issuer.client);
+        }
+    }
+
+    pub(super) fn poll_leases(&mut self, now: Moment) {
+        let lease = self.config.rhythm.lease;
+        let ended =
+            |member: &Member| member.is_in() && member.sends_heartbeats() && member.last_heard + lease <= now;
+        let expired: Vec<ClientId> = self
+            .members
+            .iter()
+            .filter(|(_, member)| ended(member))
+            .map(|(client, _)| client.clone())
+            .collect();
+        expired.iter().for_each(|client| self.unregister(client, UnregisteredReason::LeaseExpired, now));
+    }
+
+    fn unregister(&mut self, client: &ClientId, reason: UnregisteredReason, now: Moment) {
+        if let Some(member) = self.members.members.get_mut(client) {
+            member.state = MemberState::Unregistered;
+        }
+        let change = Change::ClientUnregistered { client: client.clone() };
+        self.apply_all(std::slice::from_ref(&change));
+        self.commit(vec![change], ClientUnregistered { client_identifier: client.clone(), reason });
+        self.torrent_gone(client, now);
+    }
+
+    /// Applies changes that cannot break an invariant.
+    pub(super) fn apply_all(&mut self, changes: &[Change]) {
+        for change in changes {
+            let applied = self.view.apply(change);
+            debug_assert!(applied.is_ok(), "{change:?}: {applied:?}");
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! The tracker: the only author of the view.
+//!
+//! A plain struct with three verbs: [`Tracker::handle`] takes an input, [`Tracker::next_command`] gives what follows from it, and
+//! [`Tracker::poll_timeout`] says when to come back with [`TrackerInput::Tick`]. It has no clock, no disk and no network, so a whole
+//! service can run in one thread under simulated ones.
+//!
+//! One file a conversation: `presence`, `joins`, `members` (leases and goodbyes), `files`, `distributions`.
+
+mod distributions;
+mod files;
+mod joins;
+mod members;
+mod presence;
+
+use std::collections::VecDeque;
+
+use protocol::event::{TorrentEvent, TrackerEnvelope, TrackerEvent};
+use protocol::{ClientId, Epoch, EventId, Features, Hash, Heard, InstanceId, Revision, event::Issuer};
+
+use crate::command::{Audience, RequestId, TrackerCommand};
+use crate::copies::Copies;
+use crate::ids::Draw;
+use crate::limits::{Rhythm, TrackerLimits};
+use crate::time::Moment;
+use crate::view::{Change, FileInfo, View};
+
+use distributions::Distributions;
+use joins::Joins;
+pub use members::{Member, MemberState};
+use presence::Presence;
+
+/// What a tracker is told at its start and never again.
+#[derive(Debug, Clone)]
+pub struct TrackerConfig {
+    /// The copies aimed at.
+    pub copies: Copies,
+    /// The fragment size of every file in bytes.
+    pub fragment_size_bytes: u64,
+    /// The clocks, announced to the torrents.
+    pub rhythm: Rhythm,
+    /// Bounds of the work.
+    pub limits: TrackerLimits,
+    /// Largest event in bytes: a file or a view that would need a larger one is refused.
+    pub max_event_bytes: u64,
+    /// Whether torrents on shared topics are ignored.
+    pub require_direct: bool,
+}
+
+/// What happens to a tracker.
+#[derive(Debug, Clone, PartialEq)]
+pub enum TrackerInput {
+    /// The bus is there: connected, subscribed, and it lets our packets through. Every connection is a start of its own.
+    Connected {
+        /// One above every epoch seen; already durable.
+        epoch: Epoch,
+        /// New for this connection.
+        instance: InstanceId,
+    },
+    /// The bus is gone.
+    ConnectionLost,
+    /// An event was heard.
+    Heard(Heard),
+    /// A file was uploaded: all its fragments are durable in the tracker's own store.
+    FileUploaded {
+        /// Who wants to know.
+        request: RequestId,
+        /// Hash of the whole content.
+        hash: Hash,
+        /// What is known of it.
+        file: FileInfo,
+    },
+    /// The tracker's own bytes of a fragment could not be read, so nothing was delivered.
+    FragmentUnreadable {
+        /// The fragment.
+        fragment: Hash,
+    },
+    /// Time has passed.
+    Tick,
+    /// The tracker shuts down.
+    ShutDown,
+}
+
+/// The tracker's state machine. See the module's header.
+#[derive(Debug)]
+pub struct Tracker {
+    config: TrackerConfig,
+    view: View,
+    presence: Presence,
+    members: members::Members,
+    joins: Joins,
+    distributions: Distributions,
+    draw: Draw,
+    commands: VecDeque<TrackerCommand>,
+}
+
+impl Tracker {
+    /// A tracker that has this view and, in its own store, the bytes of these fragments. `seed` is fresh for every run.
+    ///
+    /// # Errors
+    /// If the view's files have another fragment size than the configured one.
+    pub fn new(
+        config: TrackerConfig,
+        mut view: View,
+        own_fragments: impl IntoIterator<Item = Hash>,
+        seed: [u8; 16],
+    ) -> Result<Self, crate::view::ChangeError> {
+        let fragment_size_bytes = config.fragment_size_bytes;
+        let is_new = view.fragment_size_bytes() != Some(fragment_size_bytes);
+        let change = Change::FragmentSizeSet { fragment_size_bytes };
+        view.apply(&change)?;
+        let mut commands = VecDeque::new();
+        if is_new {
+            let revision = view.revision();
+            commands.push_back(TrackerCommand::Persist { changes: vec![change], revision });
+        }
+        let distributions = Distributions::new(own_fragments);
+        let (presence, members, joins) = Default::default();
+        Ok(Self { config, view, presence, members, joins, distributions, draw: Draw::new(seed), commands })
+    }
+
+    /// Takes one input.
+    pub fn handle(&mut self, input: TrackerInput, now: Moment) {
+        match input {
+            TrackerInput::Connected { epoch, instance } => self.handle_connected(epoch, instance, now),
+            TrackerInput::ConnectionLost => self.handle_connection_lost(),
+            TrackerInput::Heard(Heard::Tracker { envelope, event, .. }) => {
+                self.handle_tracker(&envelope, &event, now)
+            }
+            TrackerInput::Heard(Heard::Torrent { event_id, issuer, direct, event, .. }) => {
+                self.handle_torrent(event_id, &issuer, direct, event, now);
+            }
+            TrackerInput::FileUploaded { request, hash, file } => self.handle_file(request, hash, file),
+            TrackerInput::FragmentUnreadable { fragment } => self.handle_unreadable(fragment),
+            TrackerInput::Tick => {}
+            TrackerInput::ShutDown => self.handle_shut_down(),
+        }
+        self.poll(now);
+    }
+
+    fn handle_torrent(
+        &mut self,
+        id: EventId,
+        issuer: &Issuer,
+        direct: bool,
+        event: TorrentEvent,
+        now: Moment,
+    ) {
+        let ignored = self.config.require_direct && !direct;
+        if ignored || !self.presence.decides(now, &self.config.rhythm) || self.members.is_older(issuer) {
+            return;
+        }
+        match event {
+            TorrentEvent::ClientJoinRequested(request) => {
+                self.handle_join_requested(id, issuer, &request, now)
+            }
+            TorrentEvent::ClientJoinSucceeded(_) => self.handle_join_succeeded(issuer, now),
+            TorrentEvent::ClientJoinFailed(_) => self.joins.forget(&issuer.client),
+            TorrentEvent::ClientGoodbye(goodbye) => self.handle_goodbye(issuer, &goodbye, now),
+            TorrentEvent::ClientHeartbeat(heartbeat) => self.handle_heartbeat(issuer, &heartbeat, now),
+            TorrentEvent::FragmentDistributionRequested(body) => {
+                self.handle_requested(issuer, body.hash, now)
+            }
+            TorrentEvent::FragmentDistributionObtained(body) => {
+                self.handle_obtained(id, issuer, body.hash, now)
+            }
+            TorrentEvent::FragmentDistributionFailed(body) => self.handle_failed(issuer, body.hash, now),
+        }
+    }
+
+    /// Everything that time alone brings about.
+    fn poll(&mut self, now: Moment) {
+        self.poll_presence(now);
+        if self.presence.decides(now, &self.config.rhythm) {
+            self.joins.expire(now);
+            self.poll_leases(now);
+            self.poll_distributions(now);
+        }
+    }
+
+    /// When [`TrackerInput::Tick`] is due; none while nothing waits.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Moment> {
+        let due = [
+            self.presence.next_hello(),
+            self.joins.next_deadline(),
+            self.members.next_lease_end(&self.config.rhythm),
+            self.distributions.next_deadline(&self.config.limits),
+        ];
+        self.presence.is_connected().then(|| due.into_iter().flatten().min()).flatten()
+    }
+
+    /// What to do next; none when all is done.
+    pub fn next_command(&mut self) -> Option<TrackerCommand> {
+        self.commands.pop_front()
+    }
+
+    /// The view.
+    #[must_use]
+    pub const fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// What the tracker was configured with.
+    #[must_use]
+    pub const fn config(&self) -> &TrackerConfig {
+        &self.config
+    }
+
+    /// Every torrent that is or was registered since the tracker's start.
+    pub fn members(&self) -> impl Iterator<Item = (&ClientId, &Member)> {
+        self.members.iter()
+    }
+
+    /// How many fragments wait for holders or are on their way to them.
+    #[must_use]
+    pub fn undistributed(&self) -> usize {
+        self.distributions.undistributed()
+    }
+
+    fn envelope(&mut self, revision: Option<Revision>, in_reply_to: Option<EventId>) -> TrackerEnvelope {
+        TrackerEnvelope {
+            event_id: self.draw.event_id(),
+            epoch: Some(self.presence.epoch()),
+            instance: self.presence.instance(),
+            revision,
+            in_reply_to,
+        }
+    }
+
+    fn say(&mut self, to: Audience, event: impl Into<TrackerEvent>) {
+        let envelope = self.envelope(None, None);
+        self.commands.push_back(TrackerCommand::Say { to, envelope, event: event.into() });
+    }
+
+    fn answer(
+        &mut self,
+        to: Audience,
+        in_reply_to: EventId,
+        revision: Option<Revision>,
+        event: impl Into<TrackerEvent>,
+    ) {
+        let envelope = self.envelope(revision, Some(in_reply_to));
+        self.commands.push_back(TrackerCommand::Say { to, envelope, event: event.into() });
+    }
+
+    /// Makes one step of the view: durable first, then told to everybody under its revision.
+    ///
+    /// The changes have been applied to the view already, so they fit.
+    fn commit(&mut self, changes: Vec<Change>, event: impl Into<TrackerEvent>) {
+        let revision = self.view.revision().next();
+        self.view.set_revision(revision);
+        self.commands.push_back(TrackerCommand::Persist { changes, revision });
+        let envelope = self.envelope(Some(revision), None);
+        self.commands.push_back(TrackerCommand::Say { to: Audience::All, envelope, event: event.into() });
+    }
+
+    /// How `client` is spoken to: on its own topic if it has one.
+    fn audience(client: &ClientId, features: Features) -> Audience {
+        if features.has(protocol::Feature::Direct) { Audience::One(client.clone()) } else { Audience::All }
+    }
+}

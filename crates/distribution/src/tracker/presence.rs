@@ -1,0 +1,122 @@
+//! Tracker Server Startup and Goodbye: the hello, its echo, and other trackers.
+
+use protocol::event::{TrackerEnvelope, TrackerEvent, TrackerGoodbye, TrackerHello};
+use protocol::hash::HASH_ALGORITHM;
+use protocol::{Epoch, Features, InstanceId};
+
+use super::Tracker;
+use crate::command::{Audience, TrackerCommand};
+use crate::limits::Rhythm;
+use crate::time::Moment;
+use crate::view::Change;
+
+/// Whether, and as whom, the tracker is on the bus.
+#[derive(Debug, Default)]
+pub struct Presence {
+    epoch: Epoch,
+    /// None while there is no bus.
+    instance: Option<InstanceId>,
+    next_hello: Moment,
+    /// When the tracker's own hello last came back through the broker.
+    last_echo: Moment,
+    stepped_down: bool,
+}
+
+impl Presence {
+    pub const fn is_connected(&self) -> bool {
+        self.instance.is_some() && !self.stepped_down
+    }
+
+    pub const fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    pub const fn instance(&self) -> Option<InstanceId> {
+        self.instance
+    }
+
+    /// Whether the tracker may change the view now. One whose own hello stays away may have been replaced without knowing (T5).
+    pub fn decides(&self, now: Moment, rhythm: &Rhythm) -> bool {
+        self.is_connected() && now.since(self.last_echo) < rhythm.hello_echo
+    }
+
+    pub fn next_hello(&self) -> Option<Moment> {
+        self.is_connected().then_some(self.next_hello)
+    }
+}
+
+impl Tracker {
+    /// Every connection has an epoch and an instance of its own, so every torrent joins again: nobody has to know what it missed.
+    pub(super) fn handle_connected(&mut self, epoch: Epoch, instance: InstanceId, now: Moment) {
+        let stepped_down = false;
+        let instance = Some(instance);
+        self.presence = Presence { epoch, instance, next_hello: now, last_echo: now, stepped_down };
+        let clients: Vec<_> = self.view.clients().keys().cloned().collect();
+        self.distributions.await_return_of(&clients, now + self.config.rhythm.lease);
+        let changes: Vec<_> =
+            clients.into_iter().map(|client| Change::ClientUnregistered { client }).collect();
+        if !changes.is_empty() {
+            self.apply_all(&changes);
+            let revision = self.view.revision().next();
+            self.view.set_revision(revision);
+            self.commands.push_back(TrackerCommand::Persist { changes, revision });
+        }
+    }
+
+    pub(super) fn handle_connection_lost(&mut self) {
+        self.presence.instance = None;
+        self.joins.clear();
+        self.members.all_unregistered();
+        self.distributions.abort_all();
+    }
+
+    pub(super) fn poll_presence(&mut self, now: Moment) {
+        if self.presence.is_connected() && now >= self.presence.next_hello {
+            self.presence.next_hello = now + self.config.rhythm.hello;
+            self.say_hello(Audience::All);
+        }
+    }
+
+    pub(super) fn say_hello(&mut self, to: Audience) {
+        let rhythm = self.config.rhythm;
+        let millis = |wait: std::time::Duration| u64::try_from(wait.as_millis()).ok();
+        let hello = TrackerHello {
+            features: Features::all(),
+            hash_algorithm: Some(HASH_ALGORITHM.to_owned()),
+            fragment_size_bytes: Some(self.config.fragment_size_bytes),
+            copies: Some(self.config.copies.number()),
+            lease_ms: millis(rhythm.lease),
+            heartbeat_ms: millis(rhythm.heartbeat),
+            probe: None,
+        };
+        let envelope = self.envelope(Some(self.view.revision()), None);
+        self.commands.push_back(TrackerCommand::Say { to, envelope, event: hello.into() });
+    }
+
+    /// Hears itself, or another tracker. Of two, the one with the higher (epoch, instance) stays (T3); one that was overwritten on the
+    /// retained topic says its hello again (T6).
+    pub(super) fn handle_tracker(&mut self, envelope: &TrackerEnvelope, event: &TrackerEvent, now: Moment) {
+        let TrackerEvent::TrackerHello(_) = event else { return };
+        if !self.presence.is_connected() {
+            return;
+        }
+        if envelope.instance == self.presence.instance {
+            self.presence.last_echo = now;
+            return;
+        }
+        let theirs = (envelope.epoch.unwrap_or_default(), envelope.instance);
+        if theirs > (self.presence.epoch, self.presence.instance) {
+            self.presence.stepped_down = true;
+            self.commands.push_back(TrackerCommand::StepDown { by: theirs.1, epoch: theirs.0 });
+        } else {
+            self.presence.next_hello = now;
+        }
+    }
+
+    pub(super) fn handle_shut_down(&mut self) {
+        if self.presence.is_connected() {
+            self.say(Audience::All, TrackerGoodbye {});
+        }
+        self.presence.instance = None;
+    }
+}
