@@ -19,6 +19,8 @@ pub enum Heard {
     Tracker {
         /// Which tracker, and which change.
         envelope: TrackerEnvelope,
+        /// Whether it used a direct topic.
+        direct: bool,
         /// What it says.
         event: TrackerEvent,
     },
@@ -121,8 +123,9 @@ pub fn decode(topics: &Topics, limits: &Limits, topic: &str, payload: &[u8]) -> 
             let read = TrackerEvent::read(kind, payload).ok_or(DecodeError::UnknownTopic)?;
             let (envelope, event) = read.map_err(|source| malformed(kind, source))?;
             check_tracker_event(&event, limits)?;
+            let direct = topic_client.is_some();
             check_addressee(&event, topic_client)?;
-            Ok(Heard::Tracker { envelope, event })
+            Ok(Heard::Tracker { envelope, direct, event })
         }
         Role::Torrent => {
             let read =

@@ -169,6 +169,16 @@ mod tests {
     }
 
     #[test]
+    fn the_algorithm_has_few_spellings() {
+        for good in [HASH_ALGORITHM, "SHA256", "sha256", "SHA-256", "sha-256"] {
+            assert!(is_our_hash_algorithm(good), "{good}");
+        }
+        for bad in ["", "SHA1", "SHA512", "SHA3-256", "SHA_256", " SHA256", "SHA256 ", "SHA256\0", "BLAKE3"] {
+            assert!(!is_our_hash_algorithm(bad), "{bad}");
+        }
+    }
+
+    #[test]
     fn pieces_hash_like_the_whole() {
         let mut hasher = Hasher::new();
         hasher.update(b"ab");

@@ -2,5 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
+mod any_bytes;
+mod arbitrary;
+mod encoding;
 mod golden;
+mod limits;
 mod samples;
+mod specification;

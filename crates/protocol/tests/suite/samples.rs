@@ -38,7 +38,7 @@ impl Said {
     /// What is heard of it on the shared topic, or on the direct one of `owner`.
     pub fn heard(&self, owner: Option<&ClientId>) -> Heard {
         match self.clone() {
-            Self::Tracker(envelope, event) => Heard::Tracker { envelope, event },
+            Self::Tracker(envelope, event) => Heard::Tracker { envelope, direct: owner.is_some(), event },
             Self::Torrent(envelope, event) => Heard::Torrent {
                 event_id: envelope.event_id,
                 in_reply_to: envelope.in_reply_to,
