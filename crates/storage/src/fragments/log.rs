@@ -1,0 +1,368 @@
+//! The append-only log behind the fragments: what it shares, and how a batch is appended.
+//!
+//! Order of a put: records in the segment, one sync, entries in the index. So an entry of the index is always about
+//! bytes that are durable. Only one thread at a time writes; readers never wait for it.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io::{self, IoSlice};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use protocol::Hash;
+
+use super::buffers::BufferPool;
+use super::error::{PutError, is_no_space};
+use super::files::SegmentFiles;
+use super::index::{Index, Location};
+use super::record::{HEADER_BYTES, HEADER_LEN, HeaderCodec, Kind, Place};
+use crate::disk::{Disk, DiskFile};
+use crate::health::{Health, StoreFailed};
+
+/// What all clones of the fragment store share.
+#[derive(Debug)]
+pub(super) struct Log {
+    pub disk: Arc<dyn Disk>,
+    pub files: SegmentFiles,
+    pub index: Index,
+    pub codec: HeaderCodec,
+    pub health: Health,
+    pub buffers: BufferPool,
+    pub options: LogOptions,
+    pub stored: Stored,
+    /// Fragments whose bytes were found damaged: not reported as here, and overwritten by the next put.
+    pub damaged: Mutex<HashSet<Hash>>,
+    pub can_punch: AtomicBool,
+    pub state: Mutex<State>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LogOptions {
+    /// A segment that has reached this length takes no more records.
+    pub segment_bytes: u32,
+    /// Space that puts leave free, so that deletions and the database can still write.
+    pub reserve_bytes: u64,
+}
+
+/// How much is stored; read without waiting for the writer.
+#[derive(Debug, Default)]
+pub(super) struct Stored {
+    pub bytes: AtomicU64,
+    pub fragments: AtomicU64,
+}
+
+/// What only the thread that writes touches.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub active: Option<Active>,
+    /// The number of the next segment; numbers are never used twice.
+    pub next_segment: u32,
+    /// Live records by segment, for every segment on disk.
+    pub live_by_segment: BTreeMap<u32, u32>,
+    /// Segments in which records were marked dead since the last checkpoint.
+    pub unsynced_marks: BTreeMap<u32, Arc<dyn DiskFile>>,
+}
+
+/// The segment that grows.
+#[derive(Debug, Clone)]
+pub(super) struct Active {
+    pub segment: u32,
+    pub file: Arc<dyn DiskFile>,
+    /// Where the next record begins.
+    pub end: u32,
+}
+
+/// Why nothing could be appended.
+#[derive(Clone)]
+pub(super) enum AppendError {
+    /// Nothing of it is in the segment.
+    Io(Arc<io::Error>),
+    Failed(StoreFailed),
+}
+
+impl From<StoreFailed> for AppendError {
+    fn from(failed: StoreFailed) -> Self {
+        Self::Failed(failed)
+    }
+}
+
+/// A record that is written but not yet synced.
+struct Written {
+    /// Which of the puts it is.
+    put: usize,
+    location: Location,
+}
+
+/// Puts whose bytes are known to hash to their names.
+struct Puts {
+    fragments: Vec<(Hash, Bytes)>,
+    results: Vec<Result<(), PutError>>,
+}
+
+impl Log {
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn damaged(&self) -> MutexGuard<'_, HashSet<Hash>> {
+        self.damaged.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Stores fragments that were verified, with one sync for all.
+    pub fn put_verified(&self, fragments: Vec<(Hash, Bytes)>) -> Vec<Result<(), PutError>> {
+        let mut puts = Puts { results: vec![Ok(()); fragments.len()], fragments };
+        let mut state = self.state();
+        if let Err(failed) = self.health.check() {
+            puts.results.fill(Err(failed.into()));
+            return puts.results;
+        }
+        let (fresh, repeats) = self.select(&mut puts);
+        self.append_all(&mut state, &mut puts, &fresh);
+        for (repeat, first) in repeats {
+            puts.results[repeat] = puts.results[first].clone();
+        }
+        puts.results
+    }
+
+    /// Which puts have to be written, and which repeat an earlier one of the same batch.
+    fn select(&self, puts: &mut Puts) -> (Vec<usize>, Vec<(usize, usize)>) {
+        let (mut fresh, mut repeats) = (Vec::with_capacity(puts.fragments.len()), Vec::new());
+        let mut first_by_hash = HashMap::with_capacity(puts.fragments.len());
+        let mut room_bytes = self.room_bytes();
+        for (put, (hash, bytes)) in puts.fragments.iter().enumerate() {
+            let first = *first_by_hash.entry(*hash).or_insert(put);
+            if first != put {
+                repeats.push((put, first));
+                continue;
+            }
+            let record_bytes = u64::from(HEADER_BYTES) + bytes.len() as u64;
+            match self.index.get(hash) {
+                Ok(Some(_)) if !self.damaged().contains(hash) => {}
+                Ok(_) if record_bytes > room_bytes => {
+                    puts.results[put] = Err(PutError::NoSpace { hash: *hash });
+                }
+                Ok(_) => {
+                    room_bytes -= record_bytes;
+                    fresh.push(put);
+                }
+                Err(error) => {
+                    puts.results[put] =
+                        Err(self.health.fail("read the index of the fragments", error).into());
+                }
+            }
+        }
+        (fresh, repeats)
+    }
+
+    /// Bytes that puts may still write.
+    pub fn room_bytes(&self) -> u64 {
+        // A disk that cannot say how full it is will say so when it is.
+        self.disk.free_bytes().map_or(u64::MAX, |free| free.saturating_sub(self.options.reserve_bytes))
+    }
+
+    /// Writes the puts of `fresh`, segment by segment.
+    fn append_all(&self, state: &mut State, puts: &mut Puts, fresh: &[usize]) {
+        let mut written = Vec::with_capacity(fresh.len());
+        let mut rest = fresh;
+        while let Some(first) = rest.first() {
+            let active = match self.active(state) {
+                Ok(Some(active)) => active,
+                Ok(None) => {
+                    // The checkpoint that comes with a new segment promises that all before it is in the index.
+                    self.commit(state, puts, &mut written);
+                    if let Err(error) = self.roll(state) {
+                        puts.results[*first] = Err(error.into_put_error(puts.fragments[*first].0));
+                        rest = &rest[1..];
+                    }
+                    continue;
+                }
+                Err(failed) => {
+                    rest.iter().for_each(|put| puts.results[*put] = Err(failed.clone().into()));
+                    break;
+                }
+            };
+            let (now, later) = rest.split_at(self.count_that_fits(active.end, &puts.fragments, rest));
+            rest = later;
+            match self.append(active, &puts.fragments, now, &mut written) {
+                Ok(()) => {}
+                Err(AppendError::Io(_)) if now.len() > 1 => {
+                    // Whatever of them can be written on its own shall be.
+                    for put in now {
+                        if let Err(error) = self.append(active, &puts.fragments, &[*put], &mut written) {
+                            puts.results[*put] = Err(error.into_put_error(puts.fragments[*put].0));
+                        }
+                    }
+                }
+                Err(error) => now.iter().for_each(|put| {
+                    puts.results[*put] = Err(error.clone().into_put_error(puts.fragments[*put].0));
+                }),
+            }
+        }
+        self.commit(state, puts, &mut written);
+    }
+
+    /// The segment that grows, if there is one with room; an error if the store has failed.
+    fn active<'s>(&self, state: &'s mut State) -> Result<Option<&'s mut Active>, StoreFailed> {
+        self.health.check()?;
+        Ok(state.active.as_mut().filter(|active| active.end < self.options.segment_bytes))
+    }
+
+    /// How many of `puts` go into a segment that ends at `end`: at least one, the last may stand out.
+    fn count_that_fits(&self, end: u32, fragments: &[(Hash, Bytes)], puts: &[usize]) -> usize {
+        let mut end = u64::from(end);
+        let begins_inside = |put: &&usize| {
+            let begins_inside = end < u64::from(self.options.segment_bytes);
+            end += u64::from(HEADER_BYTES) + fragments[**put].1.len() as u64;
+            begins_inside
+        };
+        puts.iter().take_while(begins_inside).count()
+    }
+
+    /// Writes some records behind each other, all or none.
+    fn append(
+        &self,
+        active: &mut Active,
+        fragments: &[(Hash, Bytes)],
+        puts: &[usize],
+        written: &mut Vec<Written>,
+    ) -> Result<(), AppendError> {
+        self.health.check()?;
+        let mut headers = Vec::with_capacity(puts.len());
+        let mut end = active.end;
+        let already_written = written.len();
+        for &put in puts {
+            let (hash, bytes) = &fragments[put];
+            // Checked before: a longer one is `TooLarge`.
+            let length_bytes = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+            headers.push(self.codec.encode(hash, Kind::Fragment { length_bytes }));
+            let place = Place { segment: active.segment, offset: end };
+            written.push(Written { put, location: Location { place, length_bytes } });
+            end += HEADER_BYTES + length_bytes;
+        }
+        let mut parts = Vec::with_capacity(2 * puts.len());
+        for (header, put) in headers.iter().zip(puts) {
+            parts.push(IoSlice::new(header));
+            parts.push(IoSlice::new(&fragments[*put].1));
+        }
+        let result = self.write_at_end(active, &mut parts, end);
+        if result.is_err() {
+            written.truncate(already_written);
+        }
+        result
+    }
+
+    /// Writes `parts` at the end of the segment, which then is `end`; cuts off what an error leaves.
+    fn write_at_end(
+        &self,
+        active: &mut Active,
+        parts: &mut [IoSlice<'_>],
+        end: u32,
+    ) -> Result<(), AppendError> {
+        match active.file.write_all_at(parts, u64::from(active.end)) {
+            Ok(()) => {
+                active.end = end;
+                Ok(())
+            }
+            Err(error) => match active.file.truncate(u64::from(active.end)) {
+                Ok(()) => Err(AppendError::Io(Arc::new(error))),
+                Err(error) => {
+                    Err(self.health.fail("cut off a record that was written in part", error).into())
+                }
+            },
+        }
+    }
+
+    /// Appends one tombstone for each of the places, all or none, and syncs them.
+    pub fn append_tombstones(
+        &self,
+        state: &mut State,
+        ended: &[(Hash, Location)],
+    ) -> Result<(), AppendError> {
+        let active = loop {
+            match self.active(state)? {
+                Some(_) => break state.active.as_mut().expect("there is an active segment"),
+                None => self.roll(state)?,
+            }
+        };
+        let mut headers: Vec<u8> = Vec::with_capacity(ended.len() * HEADER_LEN);
+        for (hash, location) in ended {
+            headers.extend(self.codec.encode(hash, Kind::Tombstone { ended: location.place }));
+        }
+        // A segment may stand out by one record; tombstones for 64 Mi fragments would be the first to overflow.
+        let end = u32::try_from(headers.len()).ok().and_then(|length| active.end.checked_add(length));
+        let Some(end) = end else {
+            return Err(AppendError::Io(Arc::new(io::ErrorKind::FileTooLarge.into())));
+        };
+        self.write_at_end(active, &mut [IoSlice::new(&headers)], end)?;
+        active.file.sync_data().map_err(|error| self.health.fail("sync a segment", error))?;
+        Ok(())
+    }
+
+    /// Syncs what was written and enters it into the index. All of it fails together.
+    fn commit(&self, state: &mut State, puts: &mut Puts, written: &mut Vec<Written>) {
+        if written.is_empty() {
+            return;
+        }
+        match self.try_commit(state, &puts.fragments, written) {
+            Ok(()) => {}
+            Err(failed) => {
+                written.iter().for_each(|record| puts.results[record.put] = Err(failed.clone().into()));
+            }
+        }
+        written.clear();
+    }
+
+    fn try_commit(
+        &self,
+        state: &mut State,
+        fragments: &[(Hash, Bytes)],
+        written: &[Written],
+    ) -> Result<(), StoreFailed> {
+        if let Some(active) = &state.active {
+            active.file.sync_data().map_err(|error| self.health.fail("sync a segment", error))?;
+        }
+        let damaged_before = self.damaged_before(fragments, written)?;
+        let entries = written.iter().map(|record| (&fragments[record.put].0, record.location));
+        self.index
+            .apply(entries, [])
+            .map_err(|error| self.health.fail("write the index of the fragments", error))?;
+        for record in written {
+            *state.live_by_segment.entry(record.location.place.segment).or_default() += 1;
+            self.stored.bytes.fetch_add(u64::from(record.location.length_bytes), Ordering::Relaxed);
+            self.stored.fragments.fetch_add(1, Ordering::Relaxed);
+        }
+        for (hash, location) in damaged_before {
+            self.damaged().remove(&hash);
+            self.bury(state, location)?;
+        }
+        Ok(())
+    }
+
+    /// The damaged copies that these records replace. A restart knows them by the later record of the same name.
+    fn damaged_before(
+        &self,
+        fragments: &[(Hash, Bytes)],
+        written: &[Written],
+    ) -> Result<Vec<(Hash, Location)>, StoreFailed> {
+        let mut before = Vec::new();
+        if !self.damaged().is_empty() {
+            for (hash, _) in written.iter().map(|record| &fragments[record.put]) {
+                let location = self.index.get(hash);
+                let location =
+                    location.map_err(|error| self.health.fail("read the index of the fragments", error))?;
+                before.extend(location.map(|location| (*hash, location)));
+            }
+        }
+        Ok(before)
+    }
+}
+
+impl AppendError {
+    pub fn into_put_error(self, hash: Hash) -> PutError {
+        match self {
+            Self::Io(error) if is_no_space(&error) => PutError::NoSpace { hash },
+            Self::Io(source) => PutError::Io { hash, source },
+            Self::Failed(failed) => failed.into(),
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! One suite for the store on disk and for its twin in memory.
+#![expect(clippy::unwrap_used, reason = "a test that cannot unwrap has failed")]
+
+mod backend;
+mod fragments;
+mod on_disk_only;
+
+/// Each test once for each store.
+macro_rules! for_both_stores {
+    ($($module:ident :: $test:ident),* $(,)?) => {
+        mod on_disk {
+            $(#[test] fn $test() { crate::$module::$test::<crate::backend::OnDisk>(); })*
+        }
+        mod in_memory {
+            $(#[test] fn $test() { crate::$module::$test::<crate::backend::InMemory>(); })*
+        }
+    };
+}
+
+for_both_stores! {
+    fragments::fragments_of_any_size_are_read_back,
+    fragments::a_fragment_that_is_not_what_its_name_says_is_refused_alone,
+    fragments::a_fragment_is_written_once_however_often_it_is_put,
+    fragments::what_is_not_there_is_missing,
+    fragments::many_segments_are_one_store,
+    fragments::what_was_put_survives_a_crash,
+    fragments::a_lost_index_is_rebuilt_from_the_segments,
+    fragments::a_torn_tail_is_truncated,
+    fragments::a_flipped_bit_is_noticed_and_a_new_copy_taken,
+    fragments::damage_in_the_middle_costs_only_what_it_hit,
+    fragments::segments_full_of_rubbish_are_survived,
+    fragments::deleted_fragments_are_gone_for_good,
+    fragments::a_segment_in_which_nothing_lives_is_removed,
+    fragments::a_deleted_fragment_can_be_put_again,
+    fragments::the_reserve_is_left_free,
+    fragments::the_writer_stores_and_answers_each_put_once,
+    fragments::readers_never_see_wrong_bytes_while_others_delete_and_put,
+}
+
+#[test]
+fn uploaded_records_are_not_taken_for_ours() {
+    fragments::uploaded_records_are_not_taken_for_ours();
+}
