@@ -1,3 +1,27 @@
-//! The gRPC Endpoint.
+//! The gRPC Endpoint: what every daemon offers to programs and to other daemons, and the client for it.
+//!
+//! | to do | open |
+//! |---|---|
+//! | change a message or a method | `proto/mds/v1`, then [`service`] |
+//! | change which failure becomes which status | [`errors`], the one table |
+//! | offer the service in a daemon | [`Catalog`], [`Fragments`], [`EndpointApi`], [`serve()`] |
+//! | ask daemons | [`client::Cluster`] |
+//! | download from many holders at once | [`download`] |
+//!
+//! The crate depends on no store and on no bus: a daemon hands in what it knows and what it has.
 
+pub mod catalog;
+pub mod client;
+pub mod errors;
+pub mod fragments;
+pub mod names;
 pub mod proto;
+pub mod range;
+pub mod serve;
+pub mod service;
+
+pub use catalog::{Catalog, CatalogHandle, Copies, Question, Role, ServerState, ServerStatus, Stopped};
+pub use errors::Refusal;
+pub use fragments::{Fragments, ReadError};
+pub use serve::{ServeError, Services, serve};
+pub use service::{EndpointApi, ReadLimits};

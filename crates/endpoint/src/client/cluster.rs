@@ -1,0 +1,355 @@
+//! All daemons of one network, behind one handle. A question goes to one of them and, if it does not answer, to the next.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt};
+use protocol::{ClientId, EndpointUri, Hash};
+use tonic::transport::Channel;
+use tonic::{Code, Response, Status};
+
+use crate::names::file_name;
+use crate::proto::endpoint_service_client::EndpointServiceClient;
+use crate::proto::tracker_service_client::TrackerServiceClient;
+use crate::proto::{self, parse_digest};
+use crate::serve::MAX_MESSAGE_BYTES;
+
+use super::{CallError, Channels, ClientError};
+
+/// How long one daemon may take for an answer that is not a stream.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+const PAGE_SIZE: i32 = 1000;
+
+/// The daemons of one network. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Cluster {
+    channels: Channels,
+    shared: Arc<Mutex<Known>>,
+}
+
+/// Whom to ask, best first.
+#[derive(Debug, Default)]
+struct Known {
+    endpoints: Vec<EndpointUri>,
+}
+
+/// Which files a list is to contain. What is empty filters nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FileFilter {
+    /// The name contains this.
+    pub name_contains: String,
+    /// The name is this.
+    pub name: String,
+    /// The digest begins with these hex digits.
+    pub digest_prefix: String,
+}
+
+/// A file with all its fragments and where they are.
+#[derive(Debug, Clone)]
+pub struct FileMap {
+    /// The file.
+    pub hash: Hash,
+    /// Size of the whole content in bytes.
+    pub size_bytes: u64,
+    /// What else is known of it.
+    pub file: proto::File,
+    /// The fragments in file order.
+    pub fragments: Vec<FragmentPlace>,
+    /// Where the holders can be asked, by identifier.
+    pub endpoints: BTreeMap<ClientId, Vec<EndpointUri>>,
+}
+
+/// A fragment at its place in a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FragmentPlace {
+    /// The fragment.
+    pub hash: Hash,
+    /// Its size in bytes.
+    pub size_bytes: u64,
+    /// Where it begins in the file, in bytes.
+    pub offset_bytes: u64,
+    /// Who holds it, those that may be down last.
+    pub holders: Vec<ClientId>,
+}
+
+impl Cluster {
+    /// Asks the first of `endpoints` that answers for all other daemons.
+    ///
+    /// # Errors
+    /// If none answers.
+    pub async fn connect(endpoints: impl IntoIterator<Item = EndpointUri>) -> Result<Self, ClientError> {
+        let known = Known { endpoints: endpoints.into_iter().collect() };
+        if known.endpoints.is_empty() {
+            return Err(ClientError::NoEndpoint);
+        }
+        let cluster = Self { channels: Channels::default(), shared: Arc::new(Mutex::new(known)) };
+        cluster.servers().await?;
+        Ok(cluster)
+    }
+
+    /// All endpoints known, those that answered last first.
+    #[must_use]
+    pub fn endpoints(&self) -> Vec<EndpointUri> {
+        self.known().endpoints.clone()
+    }
+
+    /// The connections.
+    #[must_use]
+    pub const fn channels(&self) -> &Channels {
+        &self.channels
+    }
+
+    /// What one daemon knows of itself and of the network.
+    ///
+    /// # Errors
+    /// If no daemon answers.
+    pub async fn network(&self) -> Result<proto::GetNetworkResponse, ClientError> {
+        let ask = |mut client: Reader| async move { client.get_network(proto::GetNetworkRequest {}).await };
+        Ok(self.ask(ask).await?.1)
+    }
+
+    /// All torrents. Their endpoints are remembered as further daemons to ask.
+    ///
+    /// # Errors
+    /// If no daemon answers.
+    pub async fn servers(&self) -> Result<Vec<proto::Server>, ClientError> {
+        let mut servers = Vec::new();
+        let mut page_token = String::new();
+        loop {
+            let request = proto::ListServersRequest { page_size: PAGE_SIZE, page_token };
+            let page = self.ask(|mut client| {
+                let request = request.clone();
+                async move { client.list_servers(request).await }
+            });
+            let page = page.await?.1;
+            servers.extend(page.servers);
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                break;
+            }
+        }
+        self.remember(&servers);
+        Ok(servers)
+    }
+
+    /// One file.
+    ///
+    /// # Errors
+    /// If it is not known, or no daemon answers.
+    pub async fn file(&self, file: &Hash) -> Result<proto::File, ClientError> {
+        let name = file_name(file);
+        let ask = |mut client: Reader| {
+            let name = name.clone();
+            async move { client.get_file(proto::GetFileRequest { name }).await }
+        };
+        let (endpoint, response) = self.ask(ask).await?;
+        response.file.ok_or(ClientError::InvalidAnswer { endpoint, what: "file" })
+    }
+
+    /// The files that match `filter`, ordered by digest, page by page as they are wanted.
+    pub fn files(&self, filter: FileFilter) -> impl Stream<Item = Result<proto::File, ClientError>> + use<> {
+        let first = proto::ListFilesRequest {
+            page_size: 0,
+            page_token: String::new(),
+            display_name_contains: filter.name_contains,
+            display_name: filter.name,
+            digest_prefix: filter.digest_prefix,
+        };
+        let pages = futures::stream::try_unfold((self.clone(), Some(first)), |(cluster, request)| async {
+            let Some(mut request) = request else { return Ok::<_, ClientError>(None) };
+            let page = cluster.ask(|mut client| {
+                let request = request.clone();
+                async move { client.list_files(request).await }
+            });
+            let page = page.await?.1;
+            request.page_token = page.next_page_token;
+            let next = Some(request).filter(|request| !request.page_token.is_empty());
+            Ok(Some((page.files, (cluster, next))))
+        });
+        pages.flat_map(|page| match page {
+            Ok(files) => futures::stream::iter(files).map(Ok).boxed(),
+            Err(error) => futures::stream::iter([Err(error)]).boxed(),
+        })
+    }
+
+    /// A file with all its fragments and their holders.
+    ///
+    /// # Errors
+    /// If it is not known, or no daemon answers.
+    pub async fn file_map(&self, hash: &Hash) -> Result<FileMap, ClientError> {
+        let file = self.file(hash).await?;
+        let mut map = FileMap {
+            hash: *hash,
+            size_bytes: u64::try_from(file.size_bytes).unwrap_or_default(),
+            fragments: Vec::with_capacity(
+                usize::try_from(file.fragment_count).unwrap_or_default().min(1 << 20),
+            ),
+            endpoints: BTreeMap::new(),
+            file,
+        };
+        let mut request = proto::ListFragmentsRequest {
+            parent: file_name(hash),
+            page_size: PAGE_SIZE,
+            page_token: String::new(),
+        };
+        loop {
+            let page = self.ask(|mut client| {
+                let request = request.clone();
+                async move { client.list_fragments(request).await }
+            });
+            let (endpoint, page) = page.await?;
+            for fragment in &page.fragments {
+                let place = fragment_place(fragment);
+                map.fragments.push(
+                    place
+                        .ok_or(ClientError::InvalidAnswer { endpoint: endpoint.clone(), what: "fragment" })?,
+                );
+            }
+            self.remember(&page.servers);
+            map.endpoints.extend(page.servers.iter().filter_map(server_endpoints));
+            request.page_token = page.next_page_token;
+            if request.page_token.is_empty() {
+                break;
+            }
+        }
+        let mut end = 0;
+        for fragment in &map.fragments {
+            if fragment.offset_bytes != end {
+                return Err(ClientError::Inconsistent(*hash));
+            }
+            end = end.saturating_add(fragment.size_bytes);
+        }
+        if end == map.size_bytes { Ok(map) } else { Err(ClientError::Inconsistent(*hash)) }
+    }
+
+    /// Reads a range of a file through one daemon, in file order. If the stream breaks it goes on at another daemon. The bytes are
+    /// as that daemon gave them: check the file's digest. A `read_limit` of 0 reads to the end.
+    pub fn read_file(
+        &self,
+        file: &Hash,
+        read_offset: u64,
+        read_limit: u64,
+    ) -> BoxStream<'static, Result<proto::ReadFileResponse, ClientError>> {
+        super::read_file::resuming(self.clone(), *file, read_offset, read_limit).boxed()
+    }
+
+    /// A client of the tracker's uploads. Asks all daemons where the tracker is.
+    ///
+    /// # Errors
+    /// If none of the daemons is the tracker or knows where it is.
+    pub async fn tracker(&self) -> Result<(EndpointUri, TrackerServiceClient<Channel>), ClientError> {
+        let mut errors = Vec::new();
+        for endpoint in self.endpoints() {
+            let mut client = self.reader(&endpoint)?;
+            let network = match answer(client.get_network(proto::GetNetworkRequest {})).await {
+                Ok(network) => network,
+                Err(status) => {
+                    errors.push(CallError::new(&endpoint, &status));
+                    continue;
+                }
+            };
+            let told = network.tracker_endpoints.iter().filter_map(|text| text.parse().ok());
+            let itself = (network.role() == proto::ServerRole::Tracker).then(|| endpoint.clone());
+            if let Some(tracker) = itself.into_iter().chain(told).next() {
+                let client = TrackerServiceClient::new(self.channels.channel(&tracker)?)
+                    .max_decoding_message_size(MAX_MESSAGE_BYTES)
+                    .max_encoding_message_size(MAX_MESSAGE_BYTES);
+                return Ok((tracker, client));
+            }
+        }
+        Err(ClientError::NoTracker(errors))
+    }
+
+    /// A client for the read service of one daemon.
+    ///
+    /// # Errors
+    /// If the endpoint cannot be dialled.
+    pub fn reader(&self, endpoint: &EndpointUri) -> Result<Reader, ClientError> {
+        let channel = self.channels.channel(endpoint)?;
+        Ok(EndpointServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES))
+    }
+
+    /// Puts one question to the daemons in turn until one answers.
+    pub(super) async fn ask<T, F>(
+        &self,
+        question: impl Fn(Reader) -> F,
+    ) -> Result<(EndpointUri, T), ClientError>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let mut errors = Vec::new();
+        for endpoint in self.endpoints() {
+            let Ok(client) = self.reader(&endpoint) else { continue };
+            let error = match answer(question(client)).await {
+                Ok(response) => {
+                    self.prefer(&endpoint);
+                    return Ok((endpoint, response));
+                }
+                Err(status) => CallError::new(&endpoint, &status),
+            };
+            if !error.is_worth_asking_another() {
+                return Err(ClientError::Refused(error));
+            }
+            errors.push(error);
+        }
+        Err(ClientError::Unreachable(errors))
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next question goes to `endpoint` first.
+    fn prefer(&self, endpoint: &EndpointUri) {
+        let mut known = self.known();
+        if let Some(at) = known.endpoints.iter().position(|known| known == endpoint) {
+            known.endpoints[..=at].rotate_right(1);
+        }
+    }
+
+    fn remember(&self, servers: &[proto::Server]) {
+        let mut known = self.known();
+        for endpoint in servers.iter().flat_map(|server| &server.endpoints) {
+            if let Ok(endpoint) = endpoint.parse::<EndpointUri>()
+                && endpoint.authority().is_some()
+                && !known.endpoints.contains(&endpoint)
+            {
+                known.endpoints.push(endpoint);
+            }
+        }
+    }
+}
+
+/// A client for the read service of one daemon.
+pub type Reader = EndpointServiceClient<Channel>;
+
+async fn answer<T>(asked: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, Status> {
+    match tokio::time::timeout(ANSWER_TIMEOUT, asked).await {
+        Ok(answered) => answered.map(Response::into_inner),
+        Err(_) => {
+            Err(Status::new(Code::DeadlineExceeded, format!("no answer in {} s", ANSWER_TIMEOUT.as_secs())))
+        }
+    }
+}
+
+fn fragment_place(fragment: &proto::Fragment) -> Option<FragmentPlace> {
+    Some(FragmentPlace {
+        hash: parse_digest(&fragment.digest).ok()?,
+        size_bytes: u64::try_from(fragment.size_bytes).ok()?,
+        offset_bytes: u64::try_from(fragment.offset_bytes).ok()?,
+        holders: fragment.holders.iter().filter_map(|name| server_id(name)).collect(),
+    })
+}
+
+fn server_endpoints(server: &proto::Server) -> Option<(ClientId, Vec<EndpointUri>)> {
+    let endpoints = server.endpoints.iter().filter_map(|text| text.parse().ok()).collect();
+    Some((server_id(&server.name)?, endpoints))
+}
+
+/// The identifier in `servers/{server}`.
+fn server_id(name: &str) -> Option<ClientId> {
+    name.strip_prefix("servers/")?.parse().ok()
+}

@@ -1,0 +1,12 @@
+//! The client side: any daemon will do to begin with, all others are learnt from it.
+
+mod channels;
+mod cluster;
+mod error;
+mod fetch;
+mod read_file;
+
+pub use channels::{Channels, NotDialable};
+pub use cluster::{Cluster, FileFilter, FileMap, FragmentPlace, Reader};
+pub use error::{CallError, ClientError};
+pub use fetch::{FetchFailure, fetch_fragment};

@@ -1,0 +1,150 @@
+//! A gRPC server with everything that each of ours has: health, reflection, limits, and an end that is waited for.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tonic::body::Body;
+use tonic::codegen::{Service, http};
+use tonic::server::NamedService;
+use tonic::service::RoutesBuilder;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+use crate::proto::DESCRIPTORS;
+
+/// Largest message that is sent or taken: 1 MiB of data and room for what stands around it.
+pub const MAX_MESSAGE_BYTES: usize = (1 << 20) + (64 << 10);
+/// How long open streams may go on after the end was asked for.
+pub const GRACE: Duration = Duration::from_secs(10);
+
+const MAX_STREAMS_PER_CONNECTION: u32 = 256;
+const MAX_HEADER_LIST_BYTES: u32 = 16 << 10;
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+const TCP_KEEP_ALIVE: Duration = Duration::from_secs(60);
+/// What a client may send before it is read. Only uploads send much.
+const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+const FRAME_BYTES: u32 = 256 << 10;
+
+/// Why a server ended before it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The listener's address cannot be told.
+    #[error("the listening socket is unusable")]
+    Socket(#[source] io::Error),
+    /// The server failed.
+    #[error("the gRPC server failed")]
+    Server(#[from] tonic::transport::Error),
+    /// The descriptors in this build are broken.
+    #[error("the service descriptors are broken: this build is unusable")]
+    Reflection(#[from] tonic_reflection::server::Error),
+}
+
+/// The services of one server.
+#[derive(Debug)]
+pub struct Services {
+    routes: RoutesBuilder,
+    names: Vec<&'static str>,
+    health: HealthReporter,
+}
+
+impl Default for Services {
+    fn default() -> Self {
+        Self { routes: RoutesBuilder::default(), names: Vec::new(), health: HealthReporter::new() }
+    }
+}
+
+impl Services {
+    /// No service yet but health and reflection, which are always there.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a service. Its health is `SERVING` until it is told otherwise.
+    #[must_use]
+    pub fn with<S>(mut self, service: S) -> Self
+    where
+        S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>
+            + NamedService
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        S::Future: Send + 'static,
+    {
+        self.names.push(S::NAME);
+        self.routes.add_service(service);
+        self
+    }
+
+    /// Tells the health of single services; the server as a whole is `SERVING` as long as it runs.
+    #[must_use]
+    pub fn health(&self) -> HealthReporter {
+        self.health.clone()
+    }
+}
+
+/// Serves until `shutdown` is ready and open streams have ended, or [`GRACE`] has passed.
+///
+/// # Errors
+/// [`ServeError`].
+pub async fn serve(
+    listener: TcpListener,
+    services: Services,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), ServeError> {
+    let Services { mut routes, names, health } = services;
+    for name in names {
+        health.set_service_status(name, ServingStatus::Serving).await;
+    }
+    routes.add_service(tonic_health::pb::health_server::HealthServer::new(
+        tonic_health::server::HealthService::from_health_reporter(health.clone()),
+    ));
+    routes.add_service(reflection().build_v1()?);
+    routes.add_service(reflection().build_v1alpha()?);
+
+    // `Server::tcp_nodelay` has no effect on a listener that is handed in: without this line each small answer takes 40 ms.
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(TCP_KEEP_ALIVE));
+    let (end, ended) = oneshot::channel::<()>();
+    let server = Server::builder()
+        .max_concurrent_streams(MAX_STREAMS_PER_CONNECTION)
+        .http2_max_header_list_size(MAX_HEADER_LIST_BYTES)
+        .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_frame_size(FRAME_BYTES)
+        .add_routes(routes.routes())
+        .serve_with_incoming_shutdown(incoming, async {
+            let _ = ended.await;
+        });
+    tokio::pin!(server);
+    tokio::select! {
+        result = &mut server => return Ok(result?),
+        () = shutdown => {}
+    }
+    // From here on health says so: who watches goes elsewhere while the last streams end.
+    health.set_service_status("", ServingStatus::NotServing).await;
+    let _ = end.send(());
+    match tokio::time::timeout(GRACE, server).await {
+        Ok(result) => Ok(result?),
+        Err(_) => {
+            tracing::warn!(grace = ?GRACE, "streams were still open at the end");
+            Ok(())
+        }
+    }
+}
+
+fn reflection() -> tonic_reflection::server::Builder<'static> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+}

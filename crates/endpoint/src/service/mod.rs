@@ -1,0 +1,267 @@
+//! The read service that every daemon offers.
+//!
+//! It owns no state of the network: what is known comes from the daemon's event loop ([`CatalogHandle`]), bytes come from the
+//! daemon's disk ([`Fragments`]) or, for [`ReadFile`](EndpointService::read_file), from other daemons.
+
+mod budget;
+mod describe;
+mod health;
+mod pages;
+mod reads;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::BoxStream;
+use protocol::Hash;
+use tonic::{Request, Response, Status, async_trait};
+
+use crate::catalog::{Catalog, CatalogHandle, Stopped};
+use crate::client::Channels;
+use crate::errors::Refusal;
+use crate::fragments::Fragments;
+use crate::names::{page_size, page_start, parse_digests, parse_file_name};
+use crate::proto::endpoint_service_server::{EndpointService, EndpointServiceServer};
+use crate::proto::{self, digest_text};
+use crate::serve::MAX_MESSAGE_BYTES;
+use budget::Budget;
+use describe::{DescribedFile, describe_file, describe_role, int32, int64};
+use health::LastCounts;
+use pages::FileFilter;
+
+pub use reads::MAX_CHUNK_BYTES;
+
+/// Most digests of one `BatchGetFragments`.
+pub const MAX_BATCH: usize = 10_000;
+
+/// Limits of the read service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadLimits {
+    /// Bytes of fragments in memory for all reads together.
+    pub memory_bytes: u64,
+    /// How long a read waits for that memory before it is refused.
+    pub patience: Duration,
+    /// How long another daemon may keep `ReadFile` waiting without a byte before the next holder is asked.
+    pub peer_patience: Duration,
+}
+
+impl Default for ReadLimits {
+    fn default() -> Self {
+        Self {
+            memory_bytes: 32 << 20,
+            patience: Duration::from_secs(10),
+            peer_patience: Duration::from_secs(5),
+        }
+    }
+}
+
+/// The implementation of `EndpointService`. Cheap to clone.
+#[derive(Clone)]
+pub struct EndpointApi {
+    catalog: CatalogHandle,
+    fragments: Arc<dyn Fragments>,
+    peers: Channels,
+    budget: Budget,
+    counts: Arc<LastCounts>,
+    peer_patience: Duration,
+}
+
+impl std::fmt::Debug for EndpointApi {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EndpointApi").finish_non_exhaustive()
+    }
+}
+
+impl From<Stopped> for Refusal {
+    fn from(_: Stopped) -> Self {
+        Self::ShuttingDown
+    }
+}
+
+impl EndpointApi {
+    /// The service of the daemon whose event loop answers `catalog` and whose disk has `fragments`.
+    #[must_use]
+    pub fn new(catalog: CatalogHandle, fragments: Arc<dyn Fragments>, limits: ReadLimits) -> Self {
+        Self {
+            catalog,
+            fragments,
+            peers: Channels::default(),
+            budget: Budget::new(limits.memory_bytes, limits.patience),
+            counts: Arc::default(),
+            peer_patience: limits.peer_patience,
+        }
+    }
+
+    /// The service with its message limits, as it is added to a server.
+    #[must_use]
+    pub fn into_service(self) -> EndpointServiceServer<Self> {
+        EndpointServiceServer::new(self)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    async fn ask<R: Send + 'static>(
+        &self,
+        question: impl FnOnce(&dyn Catalog) -> R + Send + 'static,
+    ) -> Result<R, Refusal> {
+        Ok(self.catalog.ask(question).await?)
+    }
+
+    /// Which of `asked` are on this daemon's disk, in order, with their sizes in bytes.
+    async fn held(&self, asked: Vec<Hash>) -> Result<Vec<(Hash, u64)>, Refusal> {
+        let fragments = self.fragments.clone();
+        let held = move || -> Vec<_> {
+            asked.into_iter().filter_map(|hash| Some((hash, fragments.size_of(&hash)?))).collect()
+        };
+        tokio::task::spawn_blocking(held).await.map_err(|_| Refusal::ShuttingDown)
+    }
+
+    /// Files whose fragments have no holder can still be read if this daemon has those fragments: the tracker's fresh uploads.
+    async fn with_own_fragments(&self, files: Vec<DescribedFile>) -> Result<Vec<proto::File>, Refusal> {
+        let missing: HashSet<Hash> =
+            files.iter().flat_map(|described| described.without_holder.iter().copied()).collect();
+        let own: HashSet<Hash> = if missing.is_empty() {
+            HashSet::new()
+        } else {
+            self.held(missing.into_iter().collect()).await?.into_iter().map(|(hash, _)| hash).collect()
+        };
+        let with_own = |described: DescribedFile| {
+            let mut file = described.file;
+            if !described.without_holder.is_empty()
+                && described.without_holder.iter().all(|hash| own.contains(hash))
+            {
+                file.state = proto::FileState::Degraded.into();
+            }
+            file
+        };
+        Ok(files.into_iter().map(with_own).collect())
+    }
+
+    async fn network(&self) -> Result<proto::GetNetworkResponse, Refusal> {
+        let last_counts = self.counts.clone();
+        let question = move |catalog: &dyn Catalog| {
+            let counts = last_counts.of(catalog);
+            let view = catalog.view();
+            let response = proto::GetNetworkResponse {
+                server_id: catalog.id().to_owned(),
+                role: describe_role(catalog.role()).into(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                digest_functions: vec!["sha256".to_owned()],
+                fragment_size_bytes: int64(view.fragment_size_bytes().unwrap_or_default()),
+                copies: i32::try_from(catalog.copies().number()).unwrap_or(i32::MAX),
+                max_chunk_bytes: int32(MAX_CHUNK_BYTES),
+                broker_connected: catalog.broker_connected(),
+                tracker_online: catalog.tracker_online(),
+                tracker_endpoints: catalog.tracker_endpoints().iter().map(ToString::to_string).collect(),
+                view_revision: int64(view.revision().0),
+                view_digest: digest_text(&view.digest()),
+                health: None,
+            };
+            (response, counts)
+        };
+        let (mut response, counts) = self.ask(question).await?;
+        let mut health = counts.health;
+        if !counts.without_holder.is_empty() {
+            let own = int64(self.held(counts.without_holder).await?.len() as u64);
+            health.fragments_unavailable -= own;
+            health.fragments_under_replicated += own;
+        }
+        response.health = Some(health);
+        Ok(response)
+    }
+
+    async fn file(&self, name: &str) -> Result<proto::File, Refusal> {
+        let hash = parse_file_name("name", name)?;
+        let described = self.ask(move |catalog| {
+            let info = catalog.view().file(&hash).ok_or(Refusal::FileNotFound(hash))?;
+            Ok::<_, Refusal>(describe_file(catalog, &describe::Servers::of(catalog), &hash, info))
+        });
+        let files = self.with_own_fragments(vec![described.await??]).await?;
+        files.into_iter().next().ok_or(Refusal::FileNotFound(hash))
+    }
+}
+
+#[async_trait]
+impl EndpointService for EndpointApi {
+    async fn get_network(
+        &self,
+        _: Request<proto::GetNetworkRequest>,
+    ) -> Result<Response<proto::GetNetworkResponse>, Status> {
+        Ok(Response::new(self.network().await?))
+    }
+
+    async fn list_servers(
+        &self,
+        request: Request<proto::ListServersRequest>,
+    ) -> Result<Response<proto::ListServersResponse>, Status> {
+        let request = request.into_inner();
+        let size = page_size(request.page_size)?;
+        let after = page_start(&request.page_token)?;
+        let page = self.ask(move |catalog| pages::servers_page(catalog, after.as_ref(), size)).await?;
+        Ok(Response::new(page))
+    }
+
+    async fn get_file(
+        &self,
+        request: Request<proto::GetFileRequest>,
+    ) -> Result<Response<proto::GetFileResponse>, Status> {
+        let file = self.file(&request.get_ref().name).await?;
+        Ok(Response::new(proto::GetFileResponse { file: Some(file) }))
+    }
+
+    async fn list_files(
+        &self,
+        request: Request<proto::ListFilesRequest>,
+    ) -> Result<Response<proto::ListFilesResponse>, Status> {
+        let request = request.into_inner();
+        let size = page_size(request.page_size)?;
+        let after = page_start(&request.page_token)?;
+        let filter = FileFilter::of(&request)?;
+        let page = self.ask(move |catalog| pages::files_page(catalog, &filter, after, size)).await?;
+        let files = self.with_own_fragments(page.files).await?;
+        Ok(Response::new(proto::ListFilesResponse { files, next_page_token: page.next_page_token }))
+    }
+
+    async fn list_fragments(
+        &self,
+        request: Request<proto::ListFragmentsRequest>,
+    ) -> Result<Response<proto::ListFragmentsResponse>, Status> {
+        let request = request.into_inner();
+        let file = parse_file_name("parent", &request.parent)?;
+        let size = page_size(request.page_size)?;
+        let start = page_start(&request.page_token)?.unwrap_or(0);
+        let page = self.ask(move |catalog| pages::fragments_page(catalog, file, start, size)).await?;
+        Ok(Response::new(page?))
+    }
+
+    async fn batch_get_fragments(
+        &self,
+        request: Request<proto::BatchGetFragmentsRequest>,
+    ) -> Result<Response<proto::BatchGetFragmentsResponse>, Status> {
+        let asked = parse_digests("digests", &request.get_ref().digests, MAX_BATCH)?;
+        let held = self.held(asked).await?.into_iter();
+        let fragments = held
+            .map(|(hash, size)| proto::HeldFragment { digest: digest_text(&hash), size_bytes: int64(size) })
+            .collect();
+        Ok(Response::new(proto::BatchGetFragmentsResponse { fragments }))
+    }
+
+    type ReadFragmentStream = BoxStream<'static, Result<proto::ReadFragmentResponse, Status>>;
+
+    async fn read_fragment(
+        &self,
+        request: Request<proto::ReadFragmentRequest>,
+    ) -> Result<Response<Self::ReadFragmentStream>, Status> {
+        Ok(Response::new(self.fragment_stream(request.get_ref()).await?))
+    }
+
+    type ReadFileStream = BoxStream<'static, Result<proto::ReadFileResponse, Status>>;
+
+    async fn read_file(
+        &self,
+        request: Request<proto::ReadFileRequest>,
+    ) -> Result<Response<Self::ReadFileStream>, Status> {
+        Ok(Response::new(self.file_stream(request.get_ref()).await?))
+    }
+}
