@@ -1,0 +1,273 @@
+//! Configuration: defaults < file < environment < flags.
+//!
+//! A daemon's settings are one struct of optional values that is read three times: by clap from flags and environment, and by serde from
+//! the file. [`load`] lays the first over the second; defaults are filled in where a value is used.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use bus::BrokerUrl;
+use clap::Args;
+use protocol::Topics;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::logging::LogFormat;
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("the configuration file {} cannot be read: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The file is not TOML, or has an unknown key or a value of the wrong type.
+    #[error("the configuration file {}: {source}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        source: Box<toml::de::Error>,
+    },
+    /// A value cannot be used.
+    #[error("{key} = {value:?}: {reason}")]
+    Value {
+        /// The key.
+        key: &'static str,
+        /// The value.
+        value: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Flags and file do not fit together.
+    #[error("the configuration cannot be put together: {0}")]
+    Merge(String),
+}
+
+/// The settings that both daemons have. Durations are texts such as `500ms`, `10s`, `5m`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CommonSettings {
+    /// The MQTT broker: mqtt://[user[:password]@]host:port, or mqtts://… with TLS.
+    #[arg(long, value_name = "URL", env = "MDS_BROKER")]
+    pub broker: Option<String>,
+    /// PEM file with the certificates to trust with mqtts://.
+    #[arg(long, value_name = "FILE", env = "MDS_BROKER_CA")]
+    pub broker_ca: Option<PathBuf>,
+    /// Keep trying when the broker cannot be reached at the start, instead of ending with code 4.
+    #[arg(long, env = "MDS_RETRY_CONNECT", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    pub retry_connect: Option<bool>,
+    /// Where everything is kept.
+    #[arg(long, value_name = "DIR", env = "MDS_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Address of the gRPC Endpoint; port 0 picks a free one.
+    #[arg(long, value_name = "ADDR", env = "MDS_LISTEN")]
+    pub listen: Option<String>,
+    /// Address of health and metrics, or 'off'.
+    #[arg(long, value_name = "ADDR", env = "MDS_HTTP")]
+    pub http: Option<String>,
+    /// Stands before every topic, so that one broker can carry many services.
+    #[arg(long, value_name = "P", env = "MDS_TOPIC_PREFIX")]
+    pub topic_prefix: Option<String>,
+    /// text or json.
+    #[arg(long, value_name = "FORMAT", env = "MDS_LOG_FORMAT")]
+    pub log_format: Option<String>,
+    /// Largest event in bytes, sent or received. The same everywhere.
+    #[arg(long, value_name = "BYTES", env = "MDS_MAX_EVENT_BYTES")]
+    pub max_event_bytes: Option<usize>,
+}
+
+/// What one daemon has for defaults.
+#[derive(Debug, Clone, Copy)]
+pub struct Defaults {
+    /// Data directory.
+    pub data_dir: &'static str,
+    /// gRPC address.
+    pub listen: &'static str,
+    /// HTTP address.
+    pub http: &'static str,
+}
+
+/// The common settings, complete and checked.
+#[derive(Debug, Clone)]
+pub struct Common {
+    /// The broker.
+    pub broker: BrokerUrl,
+    /// Certificates to trust.
+    pub broker_ca: Option<PathBuf>,
+    /// Whether to keep trying.
+    pub retry_connect: bool,
+    /// Data directory.
+    pub data_dir: PathBuf,
+    /// gRPC address.
+    pub listen: SocketAddr,
+    /// HTTP address, if not off.
+    pub http: Option<SocketAddr>,
+    /// The topics behind the prefix.
+    pub topics: Topics,
+    /// The prefix itself.
+    pub topic_prefix: String,
+    /// Limits on events.
+    pub limits: protocol::Limits,
+}
+
+impl CommonSettings {
+    /// How log lines look.
+    ///
+    /// # Errors
+    /// If the value is neither `text` nor `json`.
+    pub fn log_format(&self) -> Result<LogFormat, ConfigError> {
+        parse("log_format", self.log_format.as_deref().unwrap_or("text"))
+    }
+
+    /// Fills in the defaults and checks every value.
+    ///
+    /// # Errors
+    /// The first value that cannot be used.
+    pub fn complete(&self, defaults: Defaults) -> Result<Common, ConfigError> {
+        let prefix = self.topic_prefix.clone().unwrap_or_default();
+        let http = self.http.as_deref().unwrap_or(defaults.http);
+        let mut limits = protocol::Limits::default();
+        limits.max_event_bytes = self.max_event_bytes.unwrap_or(limits.max_event_bytes);
+        Ok(Common {
+            broker: parse("broker", self.broker.as_deref().unwrap_or("mqtt://127.0.0.1:1883"))?,
+            broker_ca: self.broker_ca.clone(),
+            retry_connect: self.retry_connect.unwrap_or(false),
+            data_dir: self.data_dir.clone().unwrap_or_else(|| defaults.data_dir.into()),
+            listen: address("listen", self.listen.as_deref().unwrap_or(defaults.listen))?,
+            http: if http == "off" { None } else { Some(address("http", http)?) },
+            topics: Topics::new(&prefix).map_err(|error| value_error("topic_prefix", &prefix, error))?,
+            topic_prefix: prefix,
+            limits,
+        })
+    }
+
+    /// The same without a password in it, for [`print()`].
+    #[must_use]
+    pub fn masked(mut self) -> Self {
+        if let Some(broker) = &mut self.broker {
+            *broker = match broker.parse::<BrokerUrl>() {
+                Ok(url) => url.to_string(),
+                Err(_) => "(not a broker URL)".into(),
+            };
+        }
+        self
+    }
+}
+
+/// Parses a setting.
+///
+/// # Errors
+/// Names the key, the value and what is wrong with it.
+pub fn parse<T: FromStr<Err: std::fmt::Display>>(key: &'static str, value: &str) -> Result<T, ConfigError> {
+    value.parse().map_err(|error| value_error(key, value, error))
+}
+
+/// Parses a duration such as `500ms`, `10s`, `5m`.
+///
+/// # Errors
+/// Names the key, the value and what is wrong with it.
+pub fn duration(key: &'static str, value: &str) -> Result<Duration, ConfigError> {
+    humantime::parse_duration(value)
+        .map_err(|error| value_error(key, value, format!("{error}; use for example 10s or 5m")))
+}
+
+fn address(key: &'static str, value: &str) -> Result<SocketAddr, ConfigError> {
+    let not_found =
+        |reason: String| value_error(key, value, format!("{reason}; use for example 127.0.0.1:7401"));
+    let mut addresses = value.to_socket_addrs().map_err(|error| not_found(error.to_string()))?;
+    addresses.next().ok_or_else(|| not_found("no address".into()))
+}
+
+/// A value that cannot be used.
+pub fn value_error(key: &'static str, value: &str, reason: impl std::fmt::Display) -> ConfigError {
+    ConfigError::Value { key, value: value.to_owned(), reason: reason.to_string() }
+}
+
+/// Lays `flags` (which hold the environment, too) over the file.
+///
+/// # Errors
+/// If the file cannot be read, or has a key that `S` does not know.
+pub fn load<S: Serialize + DeserializeOwned>(file: Option<&Path>, flags: &S) -> Result<S, ConfigError> {
+    let merge = |error: &dyn std::fmt::Display| ConfigError::Merge(error.to_string());
+    let mut settings = match file {
+        None => toml::Table::new(),
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+            let malformed =
+                |source| ConfigError::Malformed { path: path.to_owned(), source: Box::new(source) };
+            // Read once as settings, so that an error names the line.
+            toml::from_str::<S>(&text).map_err(malformed)?;
+            toml::from_str(&text).map_err(malformed)?
+        }
+    };
+    settings.extend(toml::Table::try_from(flags).map_err(|error| merge(&error))?);
+    settings.try_into().map_err(|error| merge(&error))
+}
+
+/// The settings as a configuration file.
+#[must_use]
+pub fn print<S: Serialize>(settings: &S) -> String {
+    toml::to_string(settings).unwrap_or_else(|error| format!("# {error}\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Default, PartialEq, Parser, Serialize, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    struct Settings {
+        #[command(flatten)]
+        #[serde(flatten)]
+        common: CommonSettings,
+        #[arg(long)]
+        copies: Option<String>,
+    }
+
+    fn file(text: &str) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        file
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let file = file("copies = \"3\"\nlisten = \"127.0.0.1:1\"\nretry_connect = true\n");
+        let flags = Settings::parse_from(["tracker", "--listen", "127.0.0.1:2"]);
+        let settings = load(Some(file.path()), &flags).unwrap();
+        assert_eq!(settings.copies.as_deref(), Some("3"));
+        assert_eq!(settings.common.listen.as_deref(), Some("127.0.0.1:2"));
+        assert_eq!(settings.common.retry_connect, Some(true));
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_by_name() {
+        let file = file("copys = \"3\"\n");
+        let error = load(Some(file.path()), &Settings::default()).unwrap_err();
+        assert!(error.to_string().contains("copys"), "{error}");
+    }
+
+    #[test]
+    fn a_bad_value_says_which_and_what_to_write() {
+        let defaults = Defaults { data_dir: "d", listen: "127.0.0.1:0", http: "off" };
+        let bad = CommonSettings { listen: Some("nonsense".into()), ..CommonSettings::default() };
+        let error = bad.complete(defaults).unwrap_err().to_string();
+        assert!(error.contains("listen") && error.contains("127.0.0.1:7401"), "{error}");
+    }
+
+    #[test]
+    fn a_password_is_not_printed() {
+        let secret =
+            CommonSettings { broker: Some("mqtt://me:secret@host:1883".into()), ..Default::default() };
+        assert!(!print(&secret.masked()).contains("secret"));
+    }
+}
