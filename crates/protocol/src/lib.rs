@@ -30,6 +30,8 @@ pub mod event;
 pub mod features;
 pub mod file_name;
 pub mod hash;
+#[cfg(feature = "hostile")]
+pub mod hostile;
 pub mod ids;
 pub mod limits;
 pub mod metadata;

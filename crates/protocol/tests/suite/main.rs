@@ -6,6 +6,7 @@ mod any_bytes;
 mod arbitrary;
 mod encoding;
 mod golden;
+mod hostile;
 mod limits;
 mod samples;
 mod specification;
