@@ -122,7 +122,7 @@ guid! {
 }
 
 guid! {
-    /// `Instance`. Of a torrent: made once with its data directory. Of a tracker: made anew at every start.
+    /// `Instance`. Of a torrent: made once with its data directory. Of a tracker: made anew for every connection to the bus.
     InstanceId
 }
 
@@ -161,7 +161,7 @@ macro_rules! counter {
 }
 
 counter! {
-    /// `Epoch`: grows by one at every start of a tracker; of two trackers the one with the higher epoch is right.
+    /// `Epoch`: grows by one with every connection of a tracker to the bus; of two trackers the one with the higher epoch is right.
     Epoch
 }
 

@@ -19,7 +19,7 @@
 //! | holder | a registered torrent that durably stores a fragment |
 //! | copies | how many holders each fragment should have |
 //! | staged | of a fragment: durable at a torrent, but not yet confirmed by *FragmentDistributionEnded* |
-//! | epoch | the number of a tracker's start; instance: its name |
+//! | epoch | the number of a tracker's connection to the bus; instance: its name |
 //! | instance, incarnation | of a torrent: its data directory, and the number of its start |
 //! | feature | an optional part of the protocol, used only between two that announced it |
 //! | shared, direct | of a topic: for everybody, for one torrent |

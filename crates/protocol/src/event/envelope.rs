@@ -25,7 +25,7 @@ pub struct TrackerEnvelope {
     /// This run of the tracker.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance: Option<InstanceId>,
-    /// On an event that changes the view: the number of the change. On others: the last change made.
+    /// On an event that changes the view: the number of the change. On the hello and on an answer: the last change made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision: Option<Revision>,
     /// The event that this one answers.

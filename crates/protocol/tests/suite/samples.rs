@@ -172,33 +172,33 @@ pub fn full(kind: EventKind) -> Said {
 }
 
 fn tracker(kind: EventKind) -> Said {
-    let (event, revision, answers): (TrackerEvent, u64, Option<EventKind>) = match kind {
-        EventKind::TrackerHello => (hello().into(), 40, None),
-        EventKind::TrackerGoodbye => (TrackerGoodbye {}.into(), 45, None),
-        EventKind::ClientJoinAccepted => (accepted().into(), 40, Some(EventKind::ClientJoinRequested)),
-        EventKind::ClientJoinDenied => (denied().into(), 40, Some(EventKind::ClientJoinRequested)),
-        EventKind::ClientRegistered => (registered().into(), 41, Some(EventKind::ClientJoinSucceeded)),
-        EventKind::FileInfoPublished => (file_info().into(), 38, None),
+    let (event, revision, answers): (TrackerEvent, Option<u64>, Option<EventKind>) = match kind {
+        EventKind::TrackerHello => (hello().into(), Some(40), None),
+        EventKind::TrackerGoodbye => (TrackerGoodbye {}.into(), None, None),
+        EventKind::ClientJoinAccepted => (accepted().into(), Some(40), Some(EventKind::ClientJoinRequested)),
+        EventKind::ClientJoinDenied => (denied().into(), None, Some(EventKind::ClientJoinRequested)),
+        EventKind::ClientRegistered => (registered().into(), Some(41), None),
+        EventKind::FileInfoPublished => (file_info().into(), Some(38), None),
         EventKind::FragmentDistributionStarted => {
             let (hash, size_bytes) = (Hash::of(THE_END), 8);
-            (FragmentDistributionStarted { hash, size_bytes, attempt: Some(0) }.into(), 41, None)
+            (FragmentDistributionStarted { hash, size_bytes, attempt: Some(1) }.into(), None, None)
         }
         EventKind::FragmentDistributionDelivered => {
             let (hash, data) = (Hash::of(THE_END), Bytes::from_static(THE_END));
             let receivers = BTreeSet::from([client("torrent-2"), speaker()]);
-            (FragmentDistributionDelivered { hash, data, receivers }.into(), 41, None)
+            (FragmentDistributionDelivered { hash, data, receivers }.into(), None, None)
         }
         EventKind::FragmentDistributionEnded => {
             let (hash, size_bytes) = (Hash::of(THE_END), 8);
             let receivers = BTreeSet::from([client("torrent-2"), speaker()]);
-            (FragmentDistributionEnded { hash, size_bytes, receivers }.into(), 42, None)
+            (FragmentDistributionEnded { hash, size_bytes, receivers }.into(), Some(42), None)
         }
         EventKind::ClientUnregistered => {
             let reason = UnregisteredReason::Leaving;
             let body = ClientUnregistered { client_identifier: speaker(), reason };
-            (body.into(), 44, Some(EventKind::ClientGoodbye))
+            (body.into(), Some(44), None)
         }
-        EventKind::FileRemoved => (FileRemoved { hash: Hash::of(DRAFT) }.into(), 39, None),
+        EventKind::FileRemoved => (FileRemoved { hash: Hash::of(DRAFT) }.into(), Some(39), None),
         EventKind::ClientJoinRequested
         | EventKind::ClientJoinSucceeded
         | EventKind::ClientJoinFailed
@@ -212,7 +212,7 @@ fn tracker(kind: EventKind) -> Said {
         event_id: event_id(kind),
         epoch: Some(Epoch(3)),
         instance: Some(instance("c2b7d0a4-51ef-4f86-8d39-0e6b7a1c9f20")),
-        revision: Some(Revision(revision)),
+        revision: revision.map(Revision),
         in_reply_to: answers.map(event_id),
     };
     Said::Tracker(envelope, event)
@@ -231,9 +231,7 @@ fn torrent(kind: EventKind) -> Said {
         }
         EventKind::ClientGoodbye => (ClientGoodbye { reason: Some(reason::LEAVING.to_owned()) }.into(), None),
         EventKind::ClientHeartbeat => (heartbeat().into(), None),
-        EventKind::FragmentDistributionRequested => {
-            (FragmentDistributionRequested { hash }.into(), Some(EventKind::FragmentDistributionStarted))
-        }
+        EventKind::FragmentDistributionRequested => (FragmentDistributionRequested { hash }.into(), None),
         EventKind::FragmentDistributionObtained => {
             (FragmentDistributionObtained { hash }.into(), Some(EventKind::FragmentDistributionDelivered))
         }
