@@ -10,8 +10,10 @@ mod health;
 mod layout;
 pub mod meta;
 mod store;
+pub mod view;
 
 pub use fragments::{FragmentWriter, Fragments, FragmentsOptions};
 pub use health::StoreFailed;
 pub use meta::{Meta, MetaKey};
 pub use store::{OpenError, Recovered, Store, StoreOptions};
+pub use view::ViewStore;

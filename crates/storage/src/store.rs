@@ -13,6 +13,7 @@ use crate::fragments::{Fragments, FragmentsOptions, OpenFragmentsError, OpenRepo
 use crate::health::{Health, StoreFailed};
 use crate::layout::{self, FORMAT_VERSION, Identity};
 use crate::meta::{Meta, STORE_ID};
+use crate::view::ViewStore;
 
 /// How a store is opened. The defaults are right except in tests.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -25,6 +26,7 @@ pub struct StoreOptions {
 #[derive(Debug, Clone)]
 pub struct Store {
     fragments: Fragments,
+    view: ViewStore,
     meta: Meta,
     engine: Arc<dyn Engine>,
     health: Health,
@@ -183,15 +185,22 @@ impl Store {
         let health = Health::default();
         let (fragments, opened) =
             Fragments::open_with(disk, engine.clone(), id, options.fragments, health.clone())?;
+        let view = ViewStore::new(engine.clone(), health.clone());
         let meta = Meta::new(engine.clone(), health.clone());
         let identity = Identity { id, starts: 1 };
-        Ok(Self { fragments, meta, engine, health, identity, opened, recovered: None })
+        Ok(Self { fragments, view, meta, engine, health, identity, opened, recovered: None })
     }
 
     /// The fragments.
     #[must_use]
     pub fn fragments(&self) -> &Fragments {
         &self.fragments
+    }
+
+    /// The Distribution View.
+    #[must_use]
+    pub fn view(&self) -> &ViewStore {
+        &self.view
     }
 
     /// The meta values.

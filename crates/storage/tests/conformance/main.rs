@@ -3,7 +3,9 @@
 
 mod backend;
 mod fragments;
+mod model;
 mod on_disk_only;
+mod view;
 
 /// Each test once for each store.
 macro_rules! for_both_stores {
@@ -35,6 +37,12 @@ for_both_stores! {
     fragments::the_reserve_is_left_free,
     fragments::the_writer_stores_and_answers_each_put_once,
     fragments::readers_never_see_wrong_bytes_while_others_delete_and_put,
+    view::a_fresh_view_is_empty,
+    view::a_view_is_the_same_after_reopening,
+    view::a_long_file_and_many_holders_fit,
+    view::a_torrent_that_registers_again_holds_only_what_it_says,
+    view::a_cleared_view_begins_anew,
+    view::meta_values_are_kept,
 }
 
 #[test]

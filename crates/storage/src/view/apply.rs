@@ -1,0 +1,220 @@
+//! What a change does to the entities.
+
+use std::collections::BTreeSet;
+use std::collections::btree_map::{BTreeMap, Entry};
+use std::io;
+
+use distribution::view::{Change, FileInfo, Registration};
+use protocol::{ClientId, Hash, Revision};
+
+use super::Known;
+use super::encoding::{
+    CHUNK_FRAGMENTS, CLIENT, ENDPOINT, FILE, FRAGMENT, FileEntity, FragmentEntity, HEAD, Number, chunk_key,
+    encode_chunk, encode_client, hash_key, number_key,
+};
+use super::load;
+use crate::engine::{Batch, Engine, EngineError, MAX_VALUE_BYTES, Space, scan};
+
+/// Most holders of one fragment that a value has room for.
+const MAX_HOLDERS: usize = MAX_VALUE_BYTES / size_of::<Number>() - 1;
+
+/// The writes that the changes come to. After an error `known` must not be used any more.
+pub(super) fn batch_of(
+    engine: &dyn Engine,
+    known: &mut Known,
+    changes: &[Change],
+    revision: Revision,
+) -> Result<Batch, EngineError> {
+    let mut writing = Writing { engine, known, writes: BTreeMap::new(), fragments: BTreeMap::new() };
+    for change in changes {
+        writing.change(change)?;
+    }
+    writing.known.head.revision = revision;
+    writing.finish()
+}
+
+/// What was changed so far, not yet in the database.
+struct Writing<'a> {
+    engine: &'a dyn Engine,
+    known: &'a mut Known,
+    writes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    /// Fragments that were touched; `None` for those that are no more.
+    fragments: BTreeMap<Hash, Option<FragmentEntity>>,
+}
+
+impl Writing<'_> {
+    fn change(&mut self, change: &Change) -> Result<(), EngineError> {
+        match change {
+            Change::FragmentSizeSet { fragment_size_bytes } => {
+                self.known.head.fragment_size_bytes = Some(*fragment_size_bytes);
+                Ok(())
+            }
+            Change::FilePublished { hash, file } => self.publish(hash, file),
+            Change::FileRemoved { hash } => self.remove_file(hash),
+            Change::FragmentAdded { hash, size_bytes } => {
+                // A fragment of a file has its size from there.
+                if !self.known.is_in_a_file(hash) {
+                    self.fragment_or_new(hash, *size_bytes)?;
+                }
+                Ok(())
+            }
+            Change::FragmentRemoved { hash } => {
+                if !self.known.is_in_a_file(hash) {
+                    self.fragments.insert(*hash, None);
+                }
+                Ok(())
+            }
+            Change::ClientRegistered { client, registration, stored } => {
+                self.register(client, registration, stored)
+            }
+            Change::ClientUnregistered { client } => self.unregister(client),
+            Change::FragmentDistributed { hash, size_bytes, receivers } => {
+                let numbers: Vec<Number> = receivers
+                    .iter()
+                    .filter_map(|receiver| self.known.registrations.get(receiver).copied())
+                    .collect();
+                let fragment = self.fragment_or_new(hash, *size_bytes)?;
+                for number in numbers {
+                    if !fragment.holders.contains(&number) {
+                        fragment.holders.push(number);
+                    }
+                }
+                Ok(())
+            }
+            Change::HolderRemoved { hash, client } => {
+                let number = self.known.registrations.get(client).copied();
+                if let Some((number, fragment)) = number.zip(self.fragment(hash)?.as_mut()) {
+                    fragment.holders.retain(|holder| *holder != number);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn publish(&mut self, hash: &Hash, file: &FileInfo) -> Result<(), EngineError> {
+        let key = hash_key(FILE, hash);
+        if self.get(&key)?.is_some() {
+            return Ok(());
+        }
+        self.writes.insert(key, Some(FileEntity::of(file).encode()));
+        for (chunk, fragments) in file.fragments.chunks(CHUNK_FRAGMENTS).enumerate() {
+            self.writes.insert(chunk_key(hash, chunk), Some(encode_chunk(fragments)));
+        }
+        file.distinct_fragments().iter().for_each(|fragment| self.known.use_fragment(fragment));
+        Ok(())
+    }
+
+    fn remove_file(&mut self, hash: &Hash) -> Result<(), EngineError> {
+        let key = hash_key(FILE, hash);
+        let Some(value) = self.get(&key)? else { return Ok(()) };
+        let damaged = || EngineError::Damaged("a file in the stored view cannot be understood".to_owned());
+        let entity = FileEntity::decode(&value).ok_or_else(damaged)?;
+        let mut fragments = BTreeSet::new();
+        for chunk in 0..entity.chunks() {
+            let key = chunk_key(hash, chunk);
+            let value = self.get(&key)?.ok_or_else(damaged)?;
+            fragments.extend(super::encoding::decode_chunk(&value).ok_or_else(damaged)?);
+            self.writes.insert(key, None);
+        }
+        self.writes.insert(key, None);
+        for fragment in fragments {
+            if self.known.disuse_fragment(&fragment) {
+                self.fragments.insert(fragment, None);
+            }
+        }
+        Ok(())
+    }
+
+    fn register(
+        &mut self,
+        client: &ClientId,
+        registration: &Registration,
+        stored: &BTreeSet<Hash>,
+    ) -> Result<(), EngineError> {
+        self.unregister(client)?;
+        let number = self.known.next_number;
+        self.known.register(client.clone(), number);
+        self.writes.insert(number_key(CLIENT, number), Some(encode_client(client, registration)));
+        for (index, endpoint) in (0..=u8::MAX).zip(&registration.endpoints) {
+            let mut key = number_key(ENDPOINT, number);
+            key.push(index);
+            self.writes.insert(key, Some(endpoint.as_str().as_bytes().to_vec()));
+        }
+        for hash in stored {
+            let is_in_a_file = self.known.is_in_a_file(hash);
+            match self.fragment(hash)? {
+                Some(fragment) => fragment.holders.push(number),
+                // Its size follows from the file.
+                entity @ None if is_in_a_file => {
+                    *entity = Some(FragmentEntity { size_bytes: None, holders: vec![number] });
+                }
+                // What the view does not know is left out.
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn unregister(&mut self, client: &ClientId) -> Result<(), EngineError> {
+        let Some(number) = self.known.unregister(client) else { return Ok(()) };
+        self.writes.insert(number_key(CLIENT, number), None);
+        let prefix = number_key(ENDPOINT, number);
+        for pair in scan(self.engine, Space::View, &prefix) {
+            self.writes.insert(pair?.0, None);
+        }
+        // It may have been registered by an earlier change of the same batch.
+        let of_it = self.writes.range_mut(prefix.clone()..).take_while(|(key, _)| key.starts_with(&prefix));
+        of_it.for_each(|(_, value)| *value = None);
+        Ok(())
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
+        match self.writes.get(key) {
+            Some(value) => Ok(value.clone()),
+            None => self.engine.get(Space::View, key),
+        }
+    }
+
+    /// A fragment as it is now; holders that have gone are forgotten on the occasion.
+    fn fragment(&mut self, hash: &Hash) -> Result<&mut Option<FragmentEntity>, EngineError> {
+        match self.fragments.entry(*hash) {
+            Entry::Occupied(entry) => Ok(entry.into_mut()),
+            Entry::Vacant(entry) => {
+                let mut fragment = load::fragment(self.engine, hash)?;
+                if let Some(fragment) = &mut fragment {
+                    fragment.holders.retain(|holder| self.known.live.contains(holder));
+                }
+                Ok(entry.insert(fragment))
+            }
+        }
+    }
+
+    fn fragment_or_new(&mut self, hash: &Hash, size_bytes: u64) -> Result<&mut FragmentEntity, EngineError> {
+        // A fragment has at most 8 MiB; a view has checked that.
+        let size_bytes = u32::try_from(size_bytes).ok();
+        let fragment = self.fragment(hash)?;
+        Ok(fragment.get_or_insert_with(|| FragmentEntity { size_bytes, holders: Vec::new() }))
+    }
+
+    fn finish(self) -> Result<Batch, EngineError> {
+        let mut batch = Batch::default();
+        batch.put(HEAD, self.known.head.encode());
+        for (key, value) in self.writes {
+            match value {
+                Some(value) => batch.put(key, value),
+                None => batch.remove(key),
+            }
+        }
+        for (hash, fragment) in self.fragments {
+            match fragment {
+                Some(fragment) if fragment.holders.len() > MAX_HOLDERS => {
+                    let reason = format!("fragment {hash} has more than {MAX_HOLDERS} holders");
+                    return Err(io::Error::new(io::ErrorKind::InvalidInput, reason).into());
+                }
+                Some(fragment) => batch.put(hash_key(FRAGMENT, &hash), fragment.encode()),
+                None => batch.remove(hash_key(FRAGMENT, &hash)),
+            }
+        }
+        Ok(batch)
+    }
+}
