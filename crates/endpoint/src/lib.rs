@@ -12,6 +12,7 @@
 
 pub mod catalog;
 pub mod client;
+pub mod download;
 pub mod errors;
 pub mod fragments;
 pub mod names;

@@ -14,8 +14,9 @@ use tonic::{Code, Response, Status};
 use crate::names::file_name;
 use crate::proto::endpoint_service_client::EndpointServiceClient;
 use crate::proto::tracker_service_client::TrackerServiceClient;
-use crate::proto::{self, parse_digest};
+use crate::proto::{self, digest_text, parse_digest};
 use crate::serve::MAX_MESSAGE_BYTES;
+use crate::service::MAX_BATCH;
 
 use super::{CallError, Channels, ClientError};
 
@@ -223,6 +224,21 @@ impl Cluster {
             end = end.saturating_add(fragment.size_bytes);
         }
         if end == map.size_bytes { Ok(map) } else { Err(ClientError::Inconsistent(*hash)) }
+    }
+
+    /// Which of `fragments` each daemon has on its own disk. Daemons that do not answer are left out.
+    pub async fn who_has(&self, fragments: &[Hash]) -> Vec<(EndpointUri, Vec<Hash>)> {
+        let digests: Vec<String> = fragments.iter().take(MAX_BATCH).map(digest_text).collect();
+        let asked = self.endpoints().into_iter().map(|endpoint| {
+            let request = proto::BatchGetFragmentsRequest { digests: digests.clone() };
+            async move {
+                let mut client = self.reader(&endpoint).ok()?;
+                let held = answer(client.batch_get_fragments(request)).await.ok()?;
+                let held = held.fragments.iter().filter_map(|held| parse_digest(&held.digest).ok());
+                Some((endpoint, held.collect()))
+            }
+        });
+        futures::future::join_all(asked).await.into_iter().flatten().collect()
     }
 
     /// Reads a range of a file through one daemon, in file order. If the stream breaks it goes on at another daemon. The bytes are

@@ -31,6 +31,9 @@ pub enum FetchFailure {
         /// How long it was waited for.
         patience: Duration,
     },
+    /// It told no endpoint that can be dialled.
+    #[error("it has no endpoint that can be dialled")]
+    NotDialable,
     /// It is too busy now.
     #[error("it is busy")]
     Busy,

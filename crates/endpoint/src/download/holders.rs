@@ -1,0 +1,98 @@
+//! Who can be asked, and how each of them did.
+
+use std::collections::BTreeMap;
+
+use protocol::EndpointUri;
+
+use super::plan::Dropped;
+
+/// Whom a download asks.
+#[derive(Debug, Default)]
+pub struct Holders {
+    holders: Vec<Holder>,
+    by_name: BTreeMap<String, usize>,
+}
+
+/// One that is asked.
+#[derive(Debug)]
+pub struct Holder {
+    /// The torrent's identifier, or the endpoint of a daemon of which no more is known.
+    pub name: String,
+    endpoints: Vec<EndpointUri>,
+    /// Which of the endpoints is asked.
+    current: usize,
+    pub fragments: u64,
+    pub bytes: u64,
+    pub failures: u64,
+}
+
+/// How one holder did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HolderReport {
+    /// The torrent's identifier, or the endpoint of a daemon of which no more is known.
+    pub name: String,
+    /// Fragments taken from it.
+    pub fragments: u64,
+    /// Bytes taken from it.
+    pub bytes: u64,
+    /// Requests that it did not answer with the fragment.
+    pub failures: u64,
+    /// Why it was asked no more, if so.
+    pub dropped: Option<Dropped>,
+}
+
+impl Holders {
+    /// The index of the holder of that name, if it is known.
+    pub fn index(&self, name: &str) -> Option<usize> {
+        self.by_name.get(name).copied()
+    }
+
+    /// Adds a holder, with the next index.
+    pub fn add(&mut self, name: String, endpoints: Vec<EndpointUri>) -> usize {
+        let index = self.holders.len();
+        self.by_name.insert(name.clone(), index);
+        self.holders.push(Holder { name, endpoints, current: 0, fragments: 0, bytes: 0, failures: 0 });
+        index
+    }
+
+    /// The holder of that index.
+    pub fn get_mut(&mut self, index: usize) -> &mut Holder {
+        &mut self.holders[index]
+    }
+
+    /// How each did. `dropped` says who is asked no more.
+    pub fn reports(&self, dropped: impl Fn(usize) -> Option<Dropped>) -> Vec<HolderReport> {
+        let report = |(index, holder): (usize, &Holder)| HolderReport {
+            name: holder.name.clone(),
+            fragments: holder.fragments,
+            bytes: holder.bytes,
+            failures: holder.failures,
+            dropped: dropped(index),
+        };
+        self.holders.iter().enumerate().map(report).collect()
+    }
+}
+
+impl Holder {
+    /// Where to ask; none if it told no endpoint that can be dialled.
+    pub fn endpoint(&self) -> Option<&EndpointUri> {
+        self.endpoints.get(self.current)
+    }
+
+    /// The endpoint did not answer: use the next one.
+    pub fn use_next_endpoint(&mut self) {
+        self.current = (self.current + 1) % self.endpoints.len().max(1);
+    }
+
+    /// Whether it can be asked there.
+    pub fn has_endpoint(&self, endpoint: &EndpointUri) -> bool {
+        self.endpoints.contains(endpoint)
+    }
+}
+
+impl Holders {
+    /// The holder that can be asked at `endpoint`.
+    pub fn at_endpoint(&self, endpoint: &EndpointUri) -> Option<usize> {
+        self.holders.iter().position(|holder| holder.has_endpoint(endpoint))
+    }
+}
