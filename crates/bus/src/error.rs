@@ -57,6 +57,14 @@ pub enum OpenError {
         /// Whether it was to be subscribed to.
         is_filter: bool,
     },
+    /// MQTT cannot carry something as long as this.
+    #[error("{field} has {bytes} bytes; MQTT allows 65535")]
+    TooLong {
+        /// What is too long.
+        field: &'static str,
+        /// Its length, in bytes.
+        bytes: usize,
+    },
     /// Connecting and subscribing took too long.
     #[error(
         "the broker {broker} did not answer the {step} within {timeout:?}; check that an MQTT broker listens there and is not overloaded"
@@ -170,10 +178,10 @@ pub enum LossReason {
         /// The session's keep-alive.
         keep_alive: Duration,
     },
-    /// A packet could not be written in time.
+    /// Nothing could be written.
     #[error("the broker took nothing from the connection for {write_timeout:?}")]
     Stuck {
-        /// The session's limit for writing one packet.
+        /// The session's limit.
         write_timeout: Duration,
     },
     /// A packet from the broker is larger than we accept.

@@ -7,8 +7,8 @@ use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{Notify, mpsc};
 
 use crate::error::SessionLost;
-use crate::ledger::Ledger;
 use crate::message::Delivery;
+use crate::queue::Queue;
 use crate::session::Guard;
 
 /// The receiving end of a session.
@@ -21,7 +21,7 @@ use crate::session::Guard;
 #[derive(Debug)]
 pub struct Inbox {
     receiver: InboxReceiver,
-    ledger: Arc<Ledger>,
+    queue: Arc<Queue>,
     _guard: Arc<Guard>,
 }
 
@@ -34,7 +34,7 @@ impl Inbox {
     pub async fn recv(&mut self) -> Result<Delivery, SessionLost> {
         match self.receiver.deliveries.recv().await {
             Some(delivery) => Ok(self.taken(delivery)),
-            None => Err(self.ledger.loss()),
+            None => Err(self.queue.loss()),
         }
     }
 
@@ -46,7 +46,7 @@ impl Inbox {
         match self.receiver.deliveries.try_recv() {
             Ok(delivery) => Ok(Some(self.taken(delivery))),
             Err(TryRecvError::Empty) => Ok(None),
-            Err(TryRecvError::Disconnected) => Err(self.ledger.loss()),
+            Err(TryRecvError::Disconnected) => Err(self.queue.loss()),
         }
     }
 
@@ -78,7 +78,7 @@ struct Load {
     relieved: Notify,
 }
 
-/// The poll task's end of an inbox.
+/// The event loop's end of an inbox.
 #[derive(Debug)]
 pub(crate) struct InboxSender {
     deliveries: mpsc::UnboundedSender<Delivery>,
@@ -93,11 +93,15 @@ impl InboxSender {
         let _ = self.deliveries.send(delivery);
     }
 
-    /// Waits until there is room. Comes back at once if nobody reads the inbox any more.
+    /// Whether there is room. There always is if nobody reads the inbox any more.
+    pub(crate) fn has_room(&self) -> bool {
+        self.load.bytes.load(Ordering::Acquire) <= self.load.limit
+            || self.load.abandoned.load(Ordering::Acquire)
+    }
+
+    /// Waits until there is room.
     pub(crate) async fn room(&self) {
-        while self.load.bytes.load(Ordering::Acquire) > self.load.limit
-            && !self.load.abandoned.load(Ordering::Acquire)
-        {
+        while !self.has_room() {
             self.load.relieved.notified().await;
         }
     }
@@ -129,7 +133,7 @@ pub(crate) struct InboxReceiver {
 }
 
 impl InboxReceiver {
-    pub(crate) fn into_inbox(self, ledger: Arc<Ledger>, guard: Arc<Guard>) -> Inbox {
-        Inbox { receiver: self, ledger, _guard: guard }
+    pub(crate) fn into_inbox(self, queue: Arc<Queue>, guard: Arc<Guard>) -> Inbox {
+        Inbox { receiver: self, queue, _guard: guard }
     }
 }

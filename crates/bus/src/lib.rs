@@ -11,12 +11,16 @@
 
 mod backoff;
 mod broker_url;
+mod connection;
 mod error;
+mod event_loop;
 mod inbox;
-mod ledger;
+mod input;
 mod message;
 mod options;
 mod outbox;
+mod output;
+mod queue;
 mod session;
 mod tls;
 

@@ -3,8 +3,17 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rumqttc::mqttbytes::valid_filter;
+
 use crate::broker_url::BrokerUrl;
+use crate::error::OpenError;
 use crate::message::Message;
+
+/// The shortest keep-alive: less would mean more pings than events.
+const MIN_KEEP_ALIVE: Duration = Duration::from_secs(5);
+
+/// Strings and wills have a length of two bytes.
+const MAX_FIELD_BYTES: usize = 65_535;
 
 /// How to open a session. Start from [`SessionOptions::new`] and change what differs.
 #[derive(Debug, Clone)]
@@ -25,7 +34,7 @@ pub struct SessionOptions {
     pub keep_alive: Duration,
     /// How long connecting and subscribing may take together.
     pub connect_timeout: Duration,
-    /// How long one packet may take to be written: enough for the largest one over the slowest link.
+    /// The session is lost when something is to be written and the broker takes nothing for this long.
     pub write_timeout: Duration,
     /// How many messages may be published and not yet acknowledged by the broker; the rest waits here.
     pub inflight: u16,
@@ -37,8 +46,8 @@ pub struct SessionOptions {
 }
 
 impl SessionOptions {
-    /// The defaults: no subscription, no will, packets up to 16 MiB, keep-alive 20 s, 10 s to connect, 60 s to
-    /// write a packet, 64 messages in flight, 32 MiB in the inbox.
+    /// The defaults: no subscription, no will, packets up to 16 MiB, keep-alive 20 s, 10 s to connect, 60 s
+    /// without progress, 64 messages in flight, 32 MiB in the inbox.
     #[must_use]
     pub fn new(broker: BrokerUrl, client_id: impl Into<String>) -> Self {
         Self {
@@ -55,4 +64,44 @@ impl SessionOptions {
             ca_file: None,
         }
     }
+
+    /// The keep-alive that is used.
+    pub(crate) fn effective_keep_alive(&self) -> Duration {
+        self.keep_alive.max(MIN_KEEP_ALIVE)
+    }
+
+    /// Whether everything has a form that MQTT can carry.
+    pub(crate) fn check(&self) -> Result<(), OpenError> {
+        for filter in &self.subscriptions {
+            if !valid_filter(filter) || !is_string(filter) {
+                return Err(OpenError::InvalidTopic { topic: filter.clone(), is_filter: true });
+            }
+        }
+        if let Some(will) = &self.will
+            && !is_topic(&will.topic)
+        {
+            return Err(OpenError::InvalidTopic { topic: will.topic.clone(), is_filter: false });
+        }
+        let (user, password) = self.broker.credentials().unwrap_or_default();
+        let will = self.will.as_ref().map_or(0, |will| will.payload.len());
+        let lengths = [
+            ("the client id", self.client_id.len()),
+            ("the user name", user.len()),
+            ("the password", password.len()),
+            ("the will", will),
+        ];
+        match lengths.into_iter().find(|(_, bytes)| *bytes > MAX_FIELD_BYTES) {
+            Some((field, bytes)) => Err(OpenError::TooLong { field, bytes }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Whether MQTT allows to publish on this topic.
+pub(crate) fn is_topic(topic: &str) -> bool {
+    !topic.is_empty() && is_string(topic) && !topic.contains(['+', '#'])
+}
+
+fn is_string(text: &str) -> bool {
+    text.len() <= MAX_FIELD_BYTES && !text.contains('\0')
 }

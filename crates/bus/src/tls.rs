@@ -3,15 +3,29 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use crate::error::TlsError;
 
+/// Makes a TLS connection out of `stream`, to a broker that proves to be `host`.
+pub(crate) async fn connect(
+    stream: TcpStream,
+    host: &str,
+    ca_file: Option<&Path>,
+) -> Result<TlsStream<TcpStream>, TlsError> {
+    let name = ServerName::try_from(host.to_owned()).map_err(|_| TlsError::Host { host: host.to_owned() })?;
+    let connector = TlsConnector::from(client_config(ca_file).await?);
+    connector.connect(name, stream).await.map_err(|error| TlsError::Handshake(error.to_string()))
+}
+
 /// Trusts the certificates in `ca_file`, or else those of the system.
-pub(crate) async fn client_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, TlsError> {
+async fn client_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, TlsError> {
     let roots = match ca_file {
         Some(path) => from_file(path).await?,
         None => from_system()?,

@@ -1,0 +1,295 @@
+//! The one place that reads from and writes to the broker.
+//!
+//! It never waits for anybody but the broker: a publish is queued, a delivery is handed over. It reads while it
+//! writes; a client that does not can block for ever against a broker that does not either, when both send
+//! large packets.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Buf;
+use rumqttc::mqttbytes::QoS;
+use rumqttc::mqttbytes::v4::{Packet, Publish};
+use tokio::io::AsyncWriteExt;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
+use tracing::{debug, warn};
+
+use crate::connection::Connection;
+use crate::error::{LossReason, SessionLost};
+use crate::inbox::InboxSender;
+use crate::input::network_reason;
+use crate::message::Delivery;
+use crate::options::SessionOptions;
+use crate::output::Output;
+use crate::queue::{Queue, Queued};
+
+/// While this many bytes wait to be written, no further message is taken from the queue.
+const OUTPUT_BYTES: usize = 256 << 10;
+
+/// How long the broker may take to end the connection after our goodbye.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// An open connection and everything that is on its way.
+pub(crate) struct EventLoop {
+    pub(crate) connection: Connection,
+    pub(crate) output: Output,
+    pub(crate) inbox: InboxSender,
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) in_flight: InFlight,
+    pub(crate) clock: Clock,
+}
+
+impl EventLoop {
+    /// Runs until the session is over.
+    pub(crate) async fn run(mut self) {
+        let reason = self.until_lost().await.err().unwrap_or(LossReason::Closed);
+        debug!(%reason, "the session with the broker has ended");
+        self.queue.lose(SessionLost { reason });
+        // Only now those who wait for an acknowledgement or a delivery find that nothing will come: they ask why.
+        drop(self);
+    }
+
+    /// `Ok` after a goodbye.
+    async fn until_lost(&mut self) -> Result<(), LossReason> {
+        // What came together with the answer to the subscription.
+        self.take_packets()?;
+        loop {
+            let goodbye = self.take_from_queue();
+            if goodbye {
+                return self.say_goodbye().await;
+            }
+            let has_room = self.inbox.has_room();
+            let can_send = self.can_send();
+            let Connection { reader, writer, input } = &mut self.connection;
+            tokio::select! {
+                // In this order: a busy connection must not keep us from pinging, and what can be written goes
+                // before new work.
+                biased;
+                now = self.clock.ticks.tick() => self.keep_alive(now, has_room)?,
+                written = writer.write_buf(&mut self.output), if self.output.has_remaining() => {
+                    self.clock.wrote(written.map_err(|error| network_reason(&error))?)?;
+                }
+                read = input.read(reader), if has_room => {
+                    read?;
+                    self.clock.read();
+                    self.take_packets()?;
+                }
+                () = self.queue.rung.notified(), if can_send => {}
+                () = self.inbox.room(), if !has_room => {}
+            }
+        }
+    }
+
+    fn can_send(&self) -> bool {
+        can_send(&self.in_flight, &self.output)
+    }
+
+    /// Encodes what may be sent now. Says whether it is time for the goodbye.
+    fn take_from_queue(&mut self) -> bool {
+        let wants_more = self.can_send();
+        let Self { queue, in_flight, output, .. } = self;
+        queue.drain(wants_more, |Queued { message, confirm }| {
+            let packet_id = in_flight.enter(message.payload.len(), confirm);
+            output.publish(packet_id, message);
+            can_send(in_flight, output)
+        })
+    }
+
+    /// Takes all packets that have arrived completely.
+    fn take_packets(&mut self) -> Result<(), LossReason> {
+        let (mut messages, mut bytes, mut confirms) = (0, 0, Vec::new());
+        let result = loop {
+            match self.connection.input.next() {
+                Ok(Some(Packet::PubAck(puback))) => {
+                    if let Some(sent) = self.in_flight.acknowledge(puback.pkid) {
+                        messages += 1;
+                        bytes += sent.payload_bytes;
+                        confirms.extend(sent.confirm);
+                    }
+                }
+                Ok(Some(Packet::Publish(publish))) => {
+                    if let Err(reason) = self.deliver(publish) {
+                        break Err(reason);
+                    }
+                }
+                // A ping's answer has done its work by arriving. The others answer what was not asked here.
+                Ok(Some(_)) => {}
+                Ok(None) => break Ok(()),
+                Err(reason) => break Err(reason),
+            }
+        };
+        if messages > 0 {
+            self.queue.acknowledged(messages, bytes);
+        }
+        for confirm in confirms {
+            // Whoever waited may have given up.
+            let _ = confirm.send(());
+        }
+        result
+    }
+
+    fn deliver(&mut self, publish: Publish) -> Result<(), LossReason> {
+        acknowledge(&mut self.output, &publish)?;
+        self.inbox.send(delivery(publish));
+        Ok(())
+    }
+
+    fn keep_alive(&mut self, now: Instant, reading: bool) -> Result<(), LossReason> {
+        if self.clock.check(now, reading, self.output.has_remaining())? {
+            self.output.ping();
+        }
+        Ok(())
+    }
+
+    /// Writes what is left and the goodbye, then reads until the broker ends the connection: to close a socket
+    /// that holds unread data would reset the connection, and the broker might not see the goodbye.
+    async fn say_goodbye(&mut self) -> Result<(), LossReason> {
+        self.output.disconnect();
+        let Connection { reader, writer, input } = &mut self.connection;
+        let output = &mut self.output;
+        let write = async {
+            writer.write_all_buf(output).await?;
+            writer.shutdown().await
+        };
+        let read = async {
+            while input.read(reader).await.is_ok() {
+                while let Ok(Some(packet)) = input.next() {
+                    if let Packet::Publish(publish) = packet {
+                        self.inbox.send(delivery(publish));
+                    }
+                }
+            }
+        };
+        if timeout(GOODBYE_TIMEOUT, async { tokio::join!(write, read) }).await.is_err() {
+            warn!("the broker did not end the connection after the goodbye");
+        }
+        Ok(())
+    }
+}
+
+fn can_send(in_flight: &InFlight, output: &Output) -> bool {
+    in_flight.has_room() && output.remaining() < OUTPUT_BYTES
+}
+
+/// Answers a PUBLISH. We subscribe with QoS 1, so nothing above it may come.
+pub(crate) fn acknowledge(output: &mut Output, publish: &Publish) -> Result<(), LossReason> {
+    match publish.qos {
+        QoS::AtMostOnce => {}
+        QoS::AtLeastOnce => output.puback(publish.pkid),
+        QoS::ExactlyOnce => {
+            let message = format!("a message with QoS 2 on {:?}, above what was subscribed", publish.topic);
+            return Err(LossReason::Protocol { message });
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn delivery(publish: Publish) -> Delivery {
+    Delivery { topic: publish.topic, payload: publish.payload, retained: publish.retain }
+}
+
+/// What was sent and is not acknowledged.
+#[derive(Debug)]
+pub(crate) struct InFlight {
+    /// In the order of sending, which is that of nearly every broker's acknowledgements.
+    sent: VecDeque<Sent>,
+    limit: usize,
+    last_id: u16,
+}
+
+#[derive(Debug)]
+struct Sent {
+    packet_id: u16,
+    payload_bytes: usize,
+    confirm: Option<oneshot::Sender<()>>,
+}
+
+impl InFlight {
+    pub(crate) fn new(limit: u16) -> Self {
+        Self { sent: VecDeque::new(), limit: usize::from(limit.max(1)), last_id: 0 }
+    }
+
+    fn has_room(&self) -> bool {
+        self.sent.len() < self.limit
+    }
+
+    /// Gives the next message its packet id: never 0, never one that is in flight.
+    fn enter(&mut self, payload_bytes: usize, confirm: Option<oneshot::Sender<()>>) -> u16 {
+        loop {
+            self.last_id = self.last_id.checked_add(1).unwrap_or(1);
+            if self.sent.iter().all(|sent| sent.packet_id != self.last_id) {
+                break;
+            }
+        }
+        self.sent.push_back(Sent { packet_id: self.last_id, payload_bytes, confirm });
+        self.last_id
+    }
+
+    /// What is acknowledged, or `None` if nothing with this id is in flight.
+    fn acknowledge(&mut self, packet_id: u16) -> Option<Sent> {
+        let position = self.sent.iter().position(|sent| sent.packet_id == packet_id)?;
+        self.sent.remove(position)
+    }
+}
+
+/// When we last heard and said something.
+#[derive(Debug)]
+pub(crate) struct Clock {
+    ticks: Interval,
+    keep_alive: Duration,
+    write_timeout: Duration,
+    last_read: Instant,
+    last_write: Instant,
+    /// Since when a ping has not been answered.
+    pinged: Option<Instant>,
+    /// Since when something waits to be written and nothing was.
+    stuck: Option<Instant>,
+}
+
+impl Clock {
+    pub(crate) fn new(options: &SessionOptions) -> Self {
+        let keep_alive = options.effective_keep_alive();
+        let mut ticks = interval(keep_alive / 4);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let now = Instant::now();
+        let write_timeout = options.write_timeout;
+        Self { ticks, keep_alive, write_timeout, last_read: now, last_write: now, pinged: None, stuck: None }
+    }
+
+    fn read(&mut self) {
+        self.last_read = Instant::now();
+        self.pinged = None;
+    }
+
+    fn wrote(&mut self, bytes: usize) -> Result<(), LossReason> {
+        if bytes == 0 {
+            return Err(LossReason::ClosedByBroker);
+        }
+        self.last_write = Instant::now();
+        self.stuck = None;
+        Ok(())
+    }
+
+    /// At each tick: whether it is time to ping, or why the connection is taken for dead. While nothing is read
+    /// because the inbox is full, silence proves nothing.
+    fn check(&mut self, now: Instant, reading: bool, writing: bool) -> Result<bool, LossReason> {
+        self.stuck = if writing { self.stuck.or(Some(now)) } else { None };
+        if self.stuck.is_some_and(|since| now - since >= self.write_timeout) {
+            return Err(LossReason::Stuck { write_timeout: self.write_timeout });
+        }
+        if !reading {
+            self.pinged = None;
+        }
+        if self.pinged.is_some_and(|since| now - since >= self.keep_alive) {
+            return Err(LossReason::Silent { keep_alive: self.keep_alive });
+        }
+        let quiet = now - self.last_write.min(if reading { self.last_read } else { now });
+        let ping = self.pinged.is_none() && !writing && quiet >= self.keep_alive / 4 * 3;
+        if ping && reading {
+            self.pinged = Some(now);
+        }
+        Ok(ping)
+    }
+}
