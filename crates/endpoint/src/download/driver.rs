@@ -144,8 +144,10 @@ impl Download {
         }
         let is_whole = self.range == (0..size_bytes);
         let have = self.have.iter().filter_map(|index| self.map.fragments.get(*index));
-        let digest =
-            is_whole.then(|| InOrderDigest::new(have.map(|place| (place.offset_bytes, place.size_bytes))));
+        // With a window nothing comes very early, and the sink may be one that cannot be read back.
+        let early_bytes = self.options.window_bytes.map_or(EARLY_BYTES, |_| u64::MAX);
+        let written = have.map(|place| (place.offset_bytes, place.size_bytes));
+        let digest = is_whole.then(|| InOrderDigest::new(early_bytes, written));
         let writer = Writer::start(sink, self.range.clone(), digest);
         let file = self.map.hash;
         let mut running = Running::new(self);
