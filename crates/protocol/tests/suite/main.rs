@@ -4,6 +4,7 @@
 
 mod any_bytes;
 mod arbitrary;
+mod document;
 mod encoding;
 mod golden;
 mod hostile;
