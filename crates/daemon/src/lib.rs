@@ -3,10 +3,13 @@
 pub mod clock;
 pub mod config;
 pub mod exit;
+pub mod hearing;
 pub mod http;
+pub mod link;
 pub mod logging;
 pub mod metrics;
 pub mod shutdown;
+pub mod start;
 
 pub use clock::Clock;
 pub use exit::{ExitCode, Failure};

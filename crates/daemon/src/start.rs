@@ -1,0 +1,126 @@
+//! What both daemons do when they start: open the store, listen, say where.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::{fs, io};
+
+use bytes::Bytes;
+use endpoint::ReadError;
+use protocol::{EndpointUri, Hash};
+use storage::{Store, StoreOptions};
+use tokio::net::TcpListener;
+use tracing::{info, warn};
+
+use crate::config::Common;
+use crate::http::{self, Readiness};
+use crate::metrics::Metrics;
+use crate::{ExitCode, Failure};
+
+/// Opens the store in the data directory.
+///
+/// # Errors
+/// With code 6, if it cannot be used.
+pub fn open_store(directory: &Path) -> Result<Store, Failure> {
+    fs::create_dir_all(directory).map_err(|error| {
+        let path = directory.display();
+        Failure::text(
+            ExitCode::Store,
+            format!("the data directory {path} cannot be made: {error}; use another --data-dir"),
+        )
+    })?;
+    let store = Store::open(directory, StoreOptions::default())
+        .map_err(|error| Failure::new(ExitCode::Store, error))?;
+    if let Some(recovered) = store.recovered() {
+        warn!(
+            ?recovered,
+            "the database was damaged and begins anew; the fragments are safe in their segments"
+        );
+    }
+    let opened = store.opened();
+    if opened.damaged_records > 0 {
+        warn!(records = opened.damaged_records, "damaged fragments are no longer listed");
+    }
+    info!(data_dir = %directory.display(), fragments = store.fragments().len(), ?opened, "store opened");
+    Ok(store)
+}
+
+/// Listens for gRPC and writes the address in use to `DATA_DIR/endpoint`.
+///
+/// # Errors
+/// If the address cannot be listened on.
+pub async fn listen(common: &Common) -> Result<(TcpListener, SocketAddr), Failure> {
+    let refused = |error: io::Error| {
+        Failure::text(
+            ExitCode::Failed,
+            format!("cannot listen on {}: {error}; use another --listen", common.listen),
+        )
+    };
+    let listener = TcpListener::bind(common.listen).await.map_err(refused)?;
+    let address = listener.local_addr().map_err(refused)?;
+    write_address(&common.data_dir.join("endpoint"), address)?;
+    info!(%address, "endpoint listens");
+    Ok((listener, address))
+}
+
+/// Serves health and metrics, if wanted, and writes the address in use to `DATA_DIR/http`.
+///
+/// # Errors
+/// If the address cannot be listened on.
+pub async fn serve_http(common: &Common, metrics: Arc<Metrics>, readiness: Readiness) -> Result<(), Failure> {
+    let Some(wanted) = common.http else { return Ok(()) };
+    let address = http::serve(wanted, metrics, readiness).await.map_err(|error| {
+        Failure::text(
+            ExitCode::Failed,
+            format!("cannot listen on {wanted}: {error}; use another --http, or --http off"),
+        )
+    })?;
+    write_address(&common.data_dir.join("http"), address)?;
+    info!(%address, "health and metrics are served");
+    Ok(())
+}
+
+/// Whoever reads the file while it is replaced reads the old address or the new one.
+fn write_address(path: &Path, address: SocketAddr) -> Result<(), Failure> {
+    let fresh = path.with_extension("new");
+    let written = fs::write(&fresh, format!("{address}\n")).and_then(|()| fs::rename(&fresh, path));
+    written.map_err(|error| {
+        Failure::text(ExitCode::Store, format!("{} cannot be written: {error}", path.display()))
+    })
+}
+
+/// The URI to announce for an address that is listened on.
+///
+/// # Errors
+/// If the address stands for all interfaces: then only the operator knows by which name others reach it.
+pub fn advertised(advertise: Option<&str>, address: SocketAddr) -> Result<EndpointUri, Failure> {
+    let usage = |text: String| Failure::text(ExitCode::Usage, text);
+    match advertise {
+        Some(uri) => uri.parse().map_err(|error| usage(format!("--advertise: {error}"))),
+        None if address.ip().is_unspecified() => Err(usage(format!(
+            "{address} is no address that others can dial: say with --advertise grpc://host:port where they find it"
+        ))),
+        None => format!("grpc://{address}").parse().map_err(|error| usage(format!("--listen: {error}"))),
+    }
+}
+
+/// The fragments in the daemon's own store, as its Endpoint serves them.
+#[derive(Debug, Clone)]
+pub struct OwnFragments(pub storage::Fragments);
+
+impl endpoint::Fragments for OwnFragments {
+    fn read(&self, fragment: &Hash) -> Result<Bytes, ReadError> {
+        use storage::fragments::ReadError as Stored;
+        self.0.read(fragment).map_err(|error| match error {
+            Stored::Missing(_) => ReadError::Missing,
+            Stored::Damaged(_) => ReadError::Damaged,
+            other @ (Stored::Io { .. } | Stored::Index { .. }) => {
+                ReadError::Io(Arc::new(io::Error::other(other)))
+            }
+        })
+    }
+
+    fn size_of(&self, fragment: &Hash) -> Option<u64> {
+        self.0.size_of(fragment).map(u64::from)
+    }
+}

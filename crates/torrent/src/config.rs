@@ -1,0 +1,96 @@
+//! What a torrent is told: flags, environment, file.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+use daemon::config::{Common, CommonSettings, ConfigError, Defaults, load, parse};
+use protocol::ClientId;
+use serde::{Deserialize, Serialize};
+
+const DEFAULTS: Defaults =
+    Defaults { data_dir: "mds-data/torrent", listen: "127.0.0.1:7402", http: "127.0.0.1:7482" };
+
+/// Stores fragments that a tracker distributes over MQTT, and serves them over gRPC.
+#[derive(Debug, Clone, Default, Parser)]
+#[command(name = "torrent", version)]
+pub struct Arguments {
+    /// TOML file with settings; environment and flags win over it.
+    #[arg(long, value_name = "FILE", env = "MDS_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Print the settings in use, as a configuration file, and end.
+    #[arg(long)]
+    pub print_config: bool,
+    /// The settings.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// The settings of a torrent; also the keys of its configuration file.
+#[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// What all daemons have.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub common: CommonSettings,
+    /// Its name on the bus and its MQTT client id; made once and kept in the data directory if not given.
+    #[arg(long, value_name = "NAME", env = "MDS_ID")]
+    pub id: Option<String>,
+    /// Where others reach its Endpoint: grpc://host:port.
+    #[arg(long, value_name = "URI", env = "MDS_ADVERTISE")]
+    pub advertise: Option<String>,
+    /// How many bytes of fragments it may store; what is free on the disk if not given.
+    #[arg(long, value_name = "BYTES", env = "MDS_CAPACITY")]
+    pub capacity: Option<u64>,
+    /// The failure domain it stands in: copies are spread over zones.
+    #[arg(long, value_name = "NAME", env = "MDS_ZONE")]
+    pub zone: Option<String>,
+}
+
+/// The settings, complete and checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// What all daemons have.
+    pub common: Common,
+    /// Its name, if told.
+    pub id: Option<ClientId>,
+    /// Its endpoint, if told.
+    pub advertise: Option<String>,
+    /// Its capacity in bytes, if told.
+    pub capacity_bytes: Option<u64>,
+    /// Its zone, if told.
+    pub zone: Option<ClientId>,
+}
+
+impl Arguments {
+    /// The settings with the file under them.
+    ///
+    /// # Errors
+    /// If the file cannot be used.
+    pub fn merged(&self) -> Result<Settings, ConfigError> {
+        load(self.config.as_deref(), &self.settings)
+    }
+}
+
+impl Settings {
+    /// The same without secrets.
+    #[must_use]
+    pub fn masked(mut self) -> Self {
+        self.common = self.common.masked();
+        self
+    }
+
+    /// Fills in the defaults and checks every value.
+    ///
+    /// # Errors
+    /// The first value that cannot be used.
+    pub fn complete(&self) -> Result<Config, ConfigError> {
+        Ok(Config {
+            common: self.common.complete(DEFAULTS)?,
+            id: self.id.as_deref().map(|id| parse("id", id)).transpose()?,
+            advertise: self.advertise.clone(),
+            capacity_bytes: self.capacity,
+            zone: self.zone.as_deref().map(|zone| parse("zone", zone)).transpose()?,
+        })
+    }
+}

@@ -1,0 +1,296 @@
+//! Waits for exactly one thing at a time and decides nothing: the state machine does.
+//!
+//! What follows is carried out for a whole batch of inputs: changes are written, flushed once where a promise depends on them, and only then
+//! is published. A torrent's promise for bytes is kept by the fragment store alone; its view needs to be durable only when it says so,
+//! with a heartbeat or at a join, so changes are gathered until then.
+
+use std::sync::Arc;
+
+use bus::{Message, OpenError};
+use daemon::hearing::hear;
+use daemon::http::Readiness;
+use daemon::link::{Link, LinkEvent};
+use daemon::metrics::Metrics;
+use daemon::{Clock, ExitCode, Failure, Shutdown};
+use distribution::torrent::Notice;
+use distribution::view::Change;
+use distribution::{Torrent, TorrentCommand, TorrentInput};
+use endpoint::Question;
+use protocol::event::TorrentEvent;
+use protocol::{EventId, Hash, Revision, encode_torrent};
+use storage::{FragmentWriter, Store, meta};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::block_in_place;
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, error, info, warn};
+
+use crate::catalog::TorrentCatalog;
+use crate::config::Config;
+use crate::connection::{self, Appearance};
+
+/// Inputs taken before what follows from them is carried out.
+const BATCH: usize = 64;
+/// Changes gathered before they are written, whether or not a promise depends on them.
+const GATHERED_CHANGES: usize = 4096;
+
+type StoredFragment = (Hash, Result<u64, String>);
+
+/// What a torrent is made of.
+#[derive(Debug)]
+pub struct Parts {
+    pub config: Config,
+    pub appearance: Appearance,
+    pub machine: Torrent,
+    pub store: Store,
+    pub writer: FragmentWriter,
+    pub questions: mpsc::Receiver<Question>,
+    pub metrics: Arc<Metrics>,
+    pub readiness: Readiness,
+    pub shutdown: Shutdown,
+}
+
+enum Next {
+    Link(LinkEvent<(), OpenError>),
+    Stored(StoredFragment),
+    Asked(Question),
+    Due,
+}
+
+#[derive(Debug)]
+pub struct EventLoop {
+    parts: Parts,
+    link: Link<(), OpenError>,
+    was_up: bool,
+    clock: Clock,
+    stored: mpsc::UnboundedReceiver<StoredFragment>,
+    report_stored: mpsc::UnboundedSender<StoredFragment>,
+    gathered: Vec<Change>,
+    /// The view's revision after them.
+    gathered_revision: Option<Revision>,
+}
+
+impl EventLoop {
+    pub fn new(parts: Parts) -> Self {
+        let (report_stored, stored) = mpsc::unbounded_channel();
+        let (common, appearance) = (parts.config.common.clone(), parts.appearance.clone());
+        let link =
+            Link::start(move || connection::open(common.clone(), appearance.clone(), random_event_id()));
+        Self {
+            parts,
+            link,
+            was_up: false,
+            clock: Clock::default(),
+            stored,
+            report_stored,
+            gathered: Vec::new(),
+            gathered_revision: None,
+        }
+    }
+
+    /// Runs until the torrent is asked to end or cannot go on. `end_serving` is dropped once the goodbye is said.
+    pub async fn run(mut self, end_serving: oneshot::Sender<()>) -> Result<(), Failure> {
+        while let Some(next) = self.next().await {
+            self.take(next)?;
+            self.take_waiting()?;
+            self.execute()?;
+            self.tell();
+        }
+        self.handle(TorrentInput::ShutDown);
+        self.execute()?;
+        self.link.close().await;
+        drop(end_serving);
+        // Questions of streams that are still open are answered until they end.
+        while let Some(question) = self.parts.questions.recv().await {
+            question(&TorrentCatalog { machine: &self.parts.machine, connected: false });
+        }
+        drop(self.parts.writer);
+        self.parts.store.close().map_err(|error| Failure::new(ExitCode::Store, error))?;
+        info!("torrent ended");
+        Ok(())
+    }
+
+    /// None when the torrent is asked to end.
+    async fn next(&mut self) -> Option<Next> {
+        let due = self.parts.machine.poll_timeout().map(|at| Instant::from_std(self.clock.instant(at)));
+        let due = async {
+            match due {
+                Some(at) => sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.parts.shutdown.requested() => None,
+            Some(stored) = self.stored.recv() => Some(Next::Stored(stored)),
+            Some(question) = self.parts.questions.recv() => Some(Next::Asked(question)),
+            event = self.link.next() => Some(Next::Link(event)),
+            () = due => Some(Next::Due),
+        }
+    }
+
+    /// Whatever is there already shares the flush.
+    fn take_waiting(&mut self) -> Result<(), Failure> {
+        for _ in 0..BATCH {
+            let stored = self.stored.try_recv().ok().map(Next::Stored);
+            let Some(next) = stored.or_else(|| self.link.try_next().map(Next::Link)) else { break };
+            self.take(next)?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, next: Next) -> Result<(), Failure> {
+        match next {
+            Next::Link(LinkEvent::Opened(())) => {
+                info!(broker = %self.parts.config.common.broker, "connected and subscribed");
+                self.was_up = true;
+                self.handle(TorrentInput::Connected);
+            }
+            Next::Link(LinkEvent::Failed(error)) => {
+                if !self.was_up && !self.parts.config.common.retry_connect {
+                    return Err(Failure::new(ExitCode::Broker, error));
+                }
+                error!("{error}; trying again");
+            }
+            Next::Link(LinkEvent::Delivered(delivery)) => {
+                let common = &self.parts.config.common;
+                if let Some(heard) = hear(&common.topics, &common.limits, &self.parts.metrics, &delivery) {
+                    self.handle(TorrentInput::Heard(heard));
+                }
+            }
+            Next::Link(LinkEvent::Lost(lost)) => {
+                warn!("{lost}; connecting again");
+                self.handle(TorrentInput::ConnectionLost);
+            }
+            Next::Stored((fragment, result)) => self.handle(TorrentInput::Stored { fragment, result }),
+            Next::Asked(question) => {
+                let connected = self.link.is_up();
+                question(&TorrentCatalog { machine: &self.parts.machine, connected });
+            }
+            Next::Due => self.handle(TorrentInput::Tick),
+        }
+        Ok(())
+    }
+
+    fn handle(&mut self, input: TorrentInput) {
+        let now = self.clock.now();
+        self.parts.machine.handle(input, now);
+    }
+
+    /// Persist and store, flush once, then publish.
+    fn execute(&mut self) -> Result<(), Failure> {
+        let mut to_say = Vec::new();
+        let mut must_flush = false;
+        while let Some(command) = self.parts.machine.next_command() {
+            match command {
+                TorrentCommand::Persist { changes, revision } => {
+                    self.gathered.extend(changes);
+                    self.gathered_revision = Some(revision);
+                }
+                TorrentCommand::RememberTracker { epoch, instance, copies } => {
+                    let meta = self.parts.store.meta();
+                    let copies = copies.map_or(Ok(()), |copies| meta.set(meta::COPIES, &copies));
+                    copies
+                        .and_then(|()| meta.set(meta::SEEN_EPOCH, &epoch.0))
+                        .and_then(|()| meta.set(meta::SEEN_TRACKER, &instance.0))
+                        .map_err(|error| Failure::new(ExitCode::Store, error))?;
+                    must_flush = true;
+                }
+                TorrentCommand::Say { direct, envelope, event } => {
+                    must_flush |= rests_on_the_view(&event);
+                    to_say.push((direct, envelope, event));
+                }
+                TorrentCommand::Store { fragment, data } => {
+                    let report = self.report_stored.clone();
+                    let size_bytes = data.len() as u64;
+                    let on_done = move |result: Result<(), storage::fragments::PutError>| {
+                        let result = result.map(|()| size_bytes).map_err(|error| error.to_string());
+                        // The event loop has ended: the next join tells of the fragment.
+                        let _ = report.send((fragment, result));
+                    };
+                    self.parts.writer.put(fragment, data, Box::new(on_done));
+                }
+                TorrentCommand::Delete { fragments } => {
+                    // The view that no longer needs them is durable before they go.
+                    self.flush()?;
+                    let deleted = block_in_place(|| self.parts.store.fragments().delete_batch(&fragments));
+                    match deleted {
+                        Ok(count) => info!(fragments = count, "deleted"),
+                        Err(error) => error!(fragments = fragments.len(), "not deleted: {error}"),
+                    }
+                }
+            }
+        }
+        if must_flush {
+            self.flush()?;
+        } else if self.gathered.len() >= GATHERED_CHANGES {
+            self.write_gathered()?;
+        }
+        if let Some(outbox) = self.link.outbox() {
+            for (direct, envelope, event) in to_say {
+                let (topics, client) = (&self.parts.config.common.topics, &self.parts.appearance.client);
+                let kind = event.kind();
+                let topic = if direct { topics.direct(kind, client) } else { topics.shared(kind) };
+                debug!(topic, ?event, "said");
+                outbox.publish(Message::new(topic, encode_torrent(&envelope, &event)));
+            }
+        }
+        Ok(())
+    }
+
+    fn write_gathered(&mut self) -> Result<(), Failure> {
+        if let Some(revision) = self.gathered_revision.take() {
+            let changes = std::mem::take(&mut self.gathered);
+            let applied = block_in_place(|| self.parts.store.view().apply(&changes, revision));
+            applied.map_err(|error| Failure::new(ExitCode::Store, error))?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), Failure> {
+        self.write_gathered()?;
+        block_in_place(|| self.parts.store.flush()).map_err(|error| Failure::new(ExitCode::Store, error))
+    }
+
+    /// For people and monitors: notices, metrics, readiness.
+    fn tell(&mut self) {
+        while let Some(notice) = self.parts.machine.next_notice() {
+            match notice {
+                Notice::Registered => info!(revision = %self.parts.machine.view().revision(), "registered"),
+                Notice::Unregistered(why) => warn!("no longer registered: {why}"),
+                Notice::Denied(reason) => error!("the tracker denied the join: {reason}"),
+                Notice::NoAnswer => {
+                    warn!(
+                        "no answer to the join: no tracker is there, or the broker's ACL or size limit swallows events"
+                    );
+                }
+                Notice::OutOfStep(what) => {
+                    warn!("the view does not follow the tracker's: {what}; joining again")
+                }
+            }
+        }
+        let machine = &self.parts.machine;
+        let why_not = match self.link.is_up() {
+            false => Some("the broker is not connected"),
+            true if !machine.is_registered() => Some("not registered with a tracker"),
+            true => None,
+        };
+        self.parts.readiness.set(why_not);
+        let (metrics, view) = (&self.parts.metrics, machine.view());
+        metrics.broker_connected.set(i64::from(self.link.is_up()));
+        metrics.files.set(view.files().len() as i64);
+        metrics.fragments.set(view.fragment_count() as i64);
+        metrics.torrents_registered.set(view.clients().len() as i64);
+        Metrics::set(&metrics.view_revision, view.revision().0);
+        Metrics::set(&metrics.stored_fragments, self.parts.store.fragments().len());
+        Metrics::set(&metrics.stored_bytes, self.parts.store.fragments().used_bytes());
+    }
+}
+
+/// Whether an event tells others that the view is durable as it is.
+fn rests_on_the_view(event: &TorrentEvent) -> bool {
+    matches!(event, TorrentEvent::ClientHeartbeat(_) | TorrentEvent::ClientJoinSucceeded(_))
+}
+
+fn random_event_id() -> EventId {
+    EventId(uuid::Builder::from_random_bytes(fastrand::u128(..).to_be_bytes()).into_uuid())
+}

@@ -1,0 +1,11 @@
+//! The binary: reads the configuration, runs the torrent, gives the exit code.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use torrent::config::Arguments;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    daemon::exit::conclude("torrent", torrent::run(Arguments::parse()).await)
+}

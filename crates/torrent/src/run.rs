@@ -1,0 +1,120 @@
+//! The composition root: what a torrent is made of.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use daemon::config::print;
+use daemon::http::Readiness;
+use daemon::metrics::Metrics;
+use daemon::start::{OwnFragments, advertised, listen, open_store, serve_http};
+use daemon::{ExitCode, Failure, Shutdown, logging};
+use distribution::torrent::RememberedTracker;
+use distribution::{Torrent, TorrentConfig};
+use endpoint::{CatalogHandle, EndpointApi, ReadLimits, Services};
+use protocol::{ClientId, Epoch, Incarnation, InstanceId};
+use storage::{FragmentWriter, Store, meta};
+use tokio::sync::oneshot;
+use tracing::info;
+
+use crate::config::{Arguments, Config};
+use crate::connection::Appearance;
+use crate::event_loop::{EventLoop, Parts};
+
+/// Questions to the event loop that may wait.
+const WAITING_QUESTIONS: usize = 64;
+
+/// Runs a torrent until a signal or a failure ends it.
+///
+/// # Errors
+/// With the exit code that the failure has.
+pub async fn run(arguments: Arguments) -> Result<(), Failure> {
+    let usage = |error| Failure::new(ExitCode::Usage, error);
+    let settings = arguments.merged().map_err(usage)?;
+    if arguments.print_config {
+        print!("{}", print(&settings.masked()));
+        return Ok(());
+    }
+    logging::start(settings.common.log_format().map_err(usage)?);
+    let config = settings.complete().map_err(usage)?;
+    let shutdown = Shutdown::on_signals().map_err(|error| Failure::new(ExitCode::Failed, error))?;
+
+    let store = open_store(&config.common.data_dir)?;
+    let (listener, address) = listen(&config.common).await?;
+    let endpoint = advertised(config.advertise.as_deref(), address)?;
+    let (metrics, readiness) = (Arc::new(Metrics::default()), Readiness::default());
+    serve_http(&config.common, metrics.clone(), readiness.clone()).await?;
+
+    let appearance = appearance(&config, &store)?;
+    info!(id = %appearance.client, %endpoint, broker = %config.common.broker, "torrent starts");
+    let machine = machine(&config, &store, &appearance, BTreeSet::from([endpoint]))?;
+    let writer = FragmentWriter::start(store.fragments().clone())
+        .map_err(|error| Failure::text(ExitCode::Failed, format!("no thread for the store: {error}")))?;
+
+    let (catalog, questions) = CatalogHandle::channel(WAITING_QUESTIONS);
+    let own = Arc::new(OwnFragments(store.fragments().clone()));
+    let services = Services::new().with(EndpointApi::new(catalog, own, ReadLimits::default()).into_service());
+    let (end_serving, serving_ends) = oneshot::channel::<()>();
+    let server = tokio::spawn(endpoint::serve(listener, services, async {
+        // An event loop that is gone ends the server too.
+        let _ = serving_ends.await;
+    }));
+
+    let parts = Parts { config, appearance, machine, store, writer, questions, metrics, readiness, shutdown };
+    let ended = EventLoop::new(parts).run(end_serving).await;
+    if let Ok(Err(error)) = server.await {
+        tracing::error!("{error}");
+    }
+    ended
+}
+
+fn appearance(config: &Config, store: &Store) -> Result<Appearance, Failure> {
+    let unusable = |error| Failure::new(ExitCode::Store, error);
+    let remembered = store.meta().get(meta::CLIENT_ID).map_err(unusable)?;
+    let client: ClientId = match (&config.id, remembered) {
+        (Some(id), _) => id.clone(),
+        (None, Some(id)) => id
+            .parse()
+            .map_err(|error| Failure::text(ExitCode::Store, format!("the remembered id: {error}")))?,
+        (None, None) => {
+            let id = format!("torrent-{:.8}", store.id().simple());
+            id.parse().map_err(|error| Failure::text(ExitCode::Failed, error))?
+        }
+    };
+    store.meta().set(meta::CLIENT_ID, &client.as_str().to_owned()).map_err(unusable)?;
+    store.flush().map_err(|error| Failure::new(ExitCode::Store, error))?;
+    let instance = InstanceId(store.id());
+    Ok(Appearance { client, instance, incarnation: Incarnation(store.starts()) })
+}
+
+fn machine(
+    config: &Config,
+    store: &Store,
+    appearance: &Appearance,
+    endpoints: BTreeSet<protocol::EndpointUri>,
+) -> Result<Torrent, Failure> {
+    let unusable = |error: &dyn std::fmt::Display| Failure::text(ExitCode::Store, error);
+    let fragments = store.fragments();
+    let inventory: Result<Vec<_>, _> = fragments.inventory().collect();
+    let stored = inventory.map_err(|error| unusable(&error))?;
+    let view = store.view().load().map_err(|error| unusable(&error))?;
+    let capacity_bytes = config
+        .capacity_bytes
+        .unwrap_or_else(|| fragments.used_bytes().saturating_add(fragments.free_bytes()));
+    let meta = store.meta();
+    let remembered = RememberedTracker {
+        epoch: Epoch(meta.get(meta::SEEN_EPOCH).map_err(|error| unusable(&error))?.unwrap_or(0)),
+        instance: meta.get(meta::SEEN_TRACKER).map_err(|error| unusable(&error))?.map(InstanceId),
+        copies: meta.get(meta::COPIES).map_err(|error| unusable(&error))?,
+    };
+    let config = TorrentConfig {
+        client: appearance.client.clone(),
+        instance: appearance.instance,
+        incarnation: appearance.incarnation,
+        endpoints,
+        capacity_bytes,
+        zone: config.zone.clone(),
+        limits: Default::default(),
+    };
+    let stored = stored.into_iter().map(|(hash, size_bytes)| (hash, u64::from(size_bytes)));
+    Ok(Torrent::new(config, view, stored, remembered, fastrand::u128(..).to_be_bytes()))
+}
