@@ -293,9 +293,10 @@ impl Log {
         let Some(end) = end else {
             return Err(AppendError::Io(Arc::new(io::ErrorKind::FileTooLarge.into())));
         };
-        self.write_at_end(active, &mut [IoSlice::new(&headers)], end)?;
+        let written = self.write_at_end(active, &mut [IoSlice::new(&headers)], end);
+        // Also after an error: a tombstone that was written and cut off again must not come back.
         active.file.sync_data().map_err(|error| self.health.fail("sync a segment", error))?;
-        Ok(())
+        written
     }
 
     /// Syncs what was written and enters it into the index. All of it fails together.
@@ -333,6 +334,7 @@ impl Log {
         }
         for (hash, location) in damaged_before {
             self.damaged().remove(&hash);
+            self.uncount(state, location);
             self.bury(state, location)?;
         }
         Ok(())

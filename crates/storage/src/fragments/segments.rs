@@ -95,6 +95,9 @@ impl Log {
             .map_err(|error| self.health.fail("write the index of the fragments", error))?;
         for (hash, location) in &ended {
             self.damaged().remove(hash);
+            self.uncount(&mut state, *location);
+        }
+        for (_, location) in &ended {
             self.bury(&mut state, *location)?;
         }
         let active = state.active.as_ref().map(|active| active.segment);
@@ -104,16 +107,20 @@ impl Log {
         Ok(ended.len())
     }
 
-    /// Marks a record that the index no longer knows as dead and gives its space back.
-    pub fn bury(&self, state: &mut State, location: Location) -> Result<(), StoreFailed> {
-        self.mark_dead(state, location.place)
-            .map_err(|error| self.health.fail("mark a record as deleted", error))?;
-        self.punch(location);
+    /// Leaves a record that the index no longer knows out of the counts.
+    pub fn uncount(&self, state: &mut State, location: Location) {
         if let Some(live) = state.live_by_segment.get_mut(&location.place.segment) {
             *live = live.saturating_sub(1);
         }
         self.stored.bytes.fetch_sub(u64::from(location.length_bytes), Ordering::Relaxed);
         self.stored.fragments.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Marks a record that the index no longer knows as dead and gives its space back.
+    pub fn bury(&self, state: &mut State, location: Location) -> Result<(), StoreFailed> {
+        self.mark_dead(state, location.place)
+            .map_err(|error| self.health.fail("mark a record as deleted", error))?;
+        self.punch(location);
         Ok(())
     }
 

@@ -115,6 +115,8 @@ pub fn a_torn_tail_is_truncated<B: Backend>() {
         let torn = crashed.copy();
         overwrite(&*torn.segments(), &name, 0, &content[..length]);
         let store = torn.open();
+        assert_eq!(store.opened().truncated_bytes, (length - (whole - HEADER - 40)) as u64);
+        assert_eq!(read_all(&*torn.segments())[0].1.len(), whole - HEADER - 40);
         assert_holds(&store, &fragments[..2]);
         put_all(&store, &fragments[2..]);
         assert_holds(&store, &fragments);
@@ -132,6 +134,9 @@ pub fn a_flipped_bit_is_noticed_and_a_new_copy_taken<B: Backend>() {
     overwrite(&*segments, &name, at as u64, &[content[at] ^ 1]);
     let hash = fragments[0].0;
     assert!(matches!(store.fragments().read(&hash), Err(ReadError::Damaged(damaged)) if damaged == hash));
+    let crashed = backend.copy().open();
+    assert!(!crashed.fragments().contains(&hash), "nor after a restart that reads it again");
+    assert_eq!(crashed.opened().damaged_records, 1);
     assert!(!store.fragments().contains(&hash), "a damaged copy is not reported as stored");
     assert_eq!(store.fragments().inventory().count(), 2);
     put_all(&store, &fragments[..1]);

@@ -1,0 +1,214 @@
+//! Crashes and errors at every single call to the disk, under a script of puts, deletions and checkpoints.
+//!
+//! The disk here keeps what was synced and, of everything else, a random part: writes that never happened, that happened
+//! out of order, that were torn, and blocks that were never written. Whatever is left, a store that opens on it must list only
+//! what it can read, hold what it said it held, and not hold what it said it had deleted.
+#![expect(clippy::unwrap_used, reason = "a test that cannot unwrap has failed")]
+
+mod errors;
+mod holes;
+mod simulated;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use protocol::Hash;
+use storage::FragmentsOptions;
+use storage::fragments::{DeleteError, Fragments, PutError};
+use uuid::Uuid;
+
+use simulated::{Fault, Random, Simulated};
+
+const OPTIONS: FragmentsOptions = FragmentsOptions { segment_bytes: 2000, reserve_bytes: 0 };
+
+/// What the store has promised.
+#[derive(Debug, Default, Clone)]
+struct Promises {
+    stored: BTreeMap<Hash, Bytes>,
+    deleted: BTreeSet<Hash>,
+    /// Fragments of a call that failed: both are right.
+    open: BTreeSet<Hash>,
+}
+
+fn nth(number: u8) -> (Hash, Bytes) {
+    // Long enough for whole blocks of some to be punched.
+    let bytes: Bytes = vec![number; 100 + usize::from(number) * 97].into();
+    (Hash::of(&bytes), bytes)
+}
+
+enum Step {
+    Put(&'static [u8]),
+    Delete(&'static [u8]),
+    Checkpoint,
+}
+
+const SCRIPT: [Step; 16] = [
+    Step::Put(&[1, 2, 3]),
+    Step::Put(&[4]),
+    Step::Delete(&[2]),
+    Step::Put(&[5, 6, 2, 60]),
+    Step::Checkpoint,
+    Step::Delete(&[1, 6]),
+    Step::Put(&[7, 8, 9, 10, 11]),
+    Step::Delete(&[3, 4, 5, 60]),
+    Step::Put(&[1]),
+    Step::Delete(&[2, 7, 8]),
+    Step::Put(&[2, 61]),
+    Step::Delete(&[1]),
+    Step::Checkpoint,
+    Step::Put(&[12, 13, 1, 3]),
+    Step::Delete(&[9, 10, 61]),
+    Step::Put(&[9]),
+];
+
+/// Runs the script and records what was promised.
+fn run(fragments: &Fragments, promises: &mut Promises) {
+    for step in &SCRIPT {
+        match step {
+            Step::Put(numbers) => {
+                let batch: Vec<_> = numbers.iter().map(|number| nth(*number)).collect();
+                for ((hash, bytes), result) in batch.iter().zip(fragments.put_batch(batch.clone())) {
+                    match result {
+                        Ok(()) => {
+                            promises.stored.insert(*hash, bytes.clone());
+                            promises.deleted.remove(hash);
+                            promises.open.remove(hash);
+                        }
+                        Err(PutError::NoSpace { .. } | PutError::Io { .. }) => {
+                            assert!(!fragments.contains(hash), "a put that failed left something");
+                        }
+                        Err(_) if promises.stored.contains_key(hash) => {}
+                        Err(_) => drop(promises.open.insert(*hash)),
+                    }
+                }
+            }
+            Step::Delete(numbers) => {
+                let hashes: Vec<_> = numbers.iter().map(|number| nth(*number).0).collect();
+                match fragments.delete_batch(&hashes) {
+                    Ok(_) => {
+                        promises.stored.retain(|hash, _| !hashes.contains(hash));
+                        promises.deleted.extend(&hashes);
+                        promises.open.retain(|hash| !hashes.contains(hash));
+                    }
+                    Err(DeleteError::NoSpace | DeleteError::Io(_)) => {}
+                    Err(DeleteError::Failed(_)) => {
+                        promises.stored.retain(|hash, _| !hashes.contains(hash));
+                        promises.open.extend(&hashes);
+                    }
+                }
+            }
+            Step::Checkpoint => drop(fragments.checkpoint()),
+        }
+    }
+}
+
+fn open(machine: &Simulated) -> Fragments {
+    let (disk, engine) = (Arc::new(machine.clone()), Arc::new(machine.clone()));
+    Fragments::open(disk, engine, Uuid::from_u128(3), OPTIONS).unwrap().0
+}
+
+fn assert_kept(fragments: &Fragments, promises: &Promises, context: &str) {
+    let listed: BTreeMap<Hash, u32> = fragments.inventory().map(Result::unwrap).collect();
+    for hash in listed.keys() {
+        assert!(fragments.read(hash).is_ok(), "{context}: {hash} is listed and cannot be read");
+        assert!(
+            !promises.deleted.contains(hash) || promises.open.contains(hash),
+            "{context}: {hash} came back"
+        );
+    }
+    for (hash, bytes) in &promises.stored {
+        let is_there = fragments.read(hash).is_ok_and(|read| read == bytes);
+        assert!(is_there, "{context}: {hash} of {} bytes is lost", bytes.len());
+    }
+    assert_eq!(fragments.len(), listed.len() as u64, "{context}");
+    let bytes: u64 = listed.values().map(|size| u64::from(*size)).sum();
+    assert_eq!(fragments.used_bytes(), bytes, "{context}");
+}
+
+/// The number of calls of a run in which nothing goes wrong.
+fn calls_of_a_quiet_run() -> u64 {
+    let machine = Simulated::default();
+    let mut promises = Promises::default();
+    let fragments = open(&machine);
+    run(&fragments, &mut promises);
+    assert_kept(&fragments, &promises, "a quiet run");
+    assert!(promises.open.is_empty());
+    machine.with(|machine| machine.calls)
+}
+
+/// Faulty runs, then a crash, then two starts; at every call, with several outcomes of the crash.
+fn try_every_call(fault: Fault, outcomes: u64) {
+    let calls = calls_of_a_quiet_run();
+    assert!(calls > 80, "only {calls} calls");
+    for at in 1..=calls {
+        let machine = Simulated::default();
+        machine.with(|machine| machine.fault_at = Some((at, fault)));
+        let mut promises = Promises::default();
+        let opened = Fragments::open(
+            Arc::new(machine.clone()),
+            Arc::new(machine.clone()),
+            Uuid::from_u128(3),
+            OPTIONS,
+        );
+        let mut running = None;
+        if let Ok((fragments, _)) = opened {
+            run(&fragments, &mut promises);
+            if fault != Fault::Crash {
+                assert_kept(&fragments, &promises, &format!("{fault:?} at call {at}, before the crash"));
+            }
+            running = Some(fragments);
+        }
+        let call = machine.with(|machine| machine.failed_call).unwrap_or("none");
+        for outcome in 0..outcomes {
+            let mut random = Random(at * 1000 + outcome + 1);
+            let context = format!("{fault:?} at call {at} ({call}), outcome {outcome}");
+            // Some of them only killed at first, started again, and then without power.
+            let killed = (outcome % 4 == 0).then(|| (machine.after_kill(), promises.clone()));
+            let (dying, promises) = match killed {
+                Some((killed, mut promises)) => {
+                    let fragments = open(&killed);
+                    assert_kept(&fragments, &promises, &format!("{context}, killed"));
+                    for (hash, _) in fragments.inventory().map(Result::unwrap) {
+                        promises.stored.insert(hash, fragments.read(&hash).unwrap());
+                    }
+                    promises.open.retain(|hash| !promises.stored.contains_key(hash));
+                    promises.deleted.retain(|hash| !promises.stored.contains_key(hash));
+                    let lost = killed.after_crash(&mut random, outcome % 3 != 0);
+                    drop(fragments);
+                    (lost, promises)
+                }
+                None => (machine.after_crash(&mut random, outcome % 3 != 0), promises.clone()),
+            };
+            let after = dying;
+            let fragments = open(&after);
+            assert_kept(&fragments, &promises, &context);
+            // A second crash during or right after the recovery, and a life after it.
+            let again = after.after_crash(&mut random, outcome % 2 == 0);
+            let fragments_again = open(&again);
+            assert_kept(&fragments_again, &promises, &format!("{context}, again"));
+            let mut later = promises.clone();
+            later.open.clear();
+            later.deleted.clear();
+            run(&fragments_again, &mut later);
+            assert_kept(&fragments_again, &later, &format!("{context}, later"));
+            drop(fragments);
+        }
+        drop(running);
+    }
+}
+
+#[test]
+fn a_crash_at_any_call_loses_nothing_that_was_promised() {
+    try_every_call(Fault::Crash, 40);
+}
+
+#[test]
+fn an_error_at_any_call_loses_nothing_that_was_promised() {
+    try_every_call(Fault::Io, 20);
+}
+
+#[test]
+fn a_full_disk_at_any_call_loses_nothing_that_was_promised() {
+    try_every_call(Fault::NoSpace, 20);
+}
