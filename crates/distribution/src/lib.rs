@@ -6,6 +6,7 @@
 mod candidates;
 pub mod command;
 pub mod copies;
+pub mod fragmenting;
 pub mod ids;
 pub mod limits;
 pub mod time;
