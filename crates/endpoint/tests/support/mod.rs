@@ -1,0 +1,283 @@
+//! Daemons in this process: each has its own event loop, disk and server, on a runtime of its own so that it can die at once.
+
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use distribution::Copies;
+use distribution::view::{Change, FileInfo, Registration, View};
+use endpoint::catalog::CatalogHandle;
+use endpoint::client::Cluster;
+use endpoint::{
+    Catalog, EndpointApi, Fragments, ReadError, ReadLimits, Role, ServerState, ServerStatus, Services, serve,
+};
+use protocol::{ClientId, EndpointUri, Hash};
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::oneshot;
+
+/// Fragment size of all tests, in bytes.
+pub const FRAGMENT_SIZE: usize = 1024;
+
+/// Content that differs from fragment to fragment.
+pub fn content(length: usize) -> Bytes {
+    (0..length).map(|at| (at / 7 + at / FRAGMENT_SIZE * 31) as u8).collect()
+}
+
+/// The fragments of a content, in order.
+pub fn fragments_of(content: &[u8]) -> Vec<(Hash, Bytes)> {
+    content.chunks(FRAGMENT_SIZE).map(|chunk| (Hash::of(chunk), Bytes::copy_from_slice(chunk))).collect()
+}
+
+/// How a daemon's disk behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disk {
+    Sound,
+    /// Delivers every fragment with one bit flipped.
+    Lying,
+    /// Says of every fragment that it is damaged.
+    Damaged,
+    /// Never answers.
+    Frozen,
+    /// Says that it has the fragments and then that it has not.
+    Forgetful,
+}
+
+/// The disk of a daemon.
+pub struct FakeDisk {
+    fragments: HashMap<Hash, Bytes>,
+    disk: Disk,
+    thaw: Arc<(Mutex<bool>, Condvar)>,
+    pub reads: AtomicU64,
+}
+
+impl Fragments for FakeDisk {
+    fn read(&self, fragment: &Hash) -> Result<Bytes, ReadError> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        let content = self.fragments.get(fragment).ok_or(ReadError::Missing)?;
+        match self.disk {
+            Disk::Sound => Ok(content.clone()),
+            Disk::Lying => {
+                let mut bytes = content.to_vec();
+                bytes[0] ^= 1;
+                Ok(bytes.into())
+            }
+            Disk::Damaged => Err(ReadError::Damaged),
+            Disk::Forgetful => Err(ReadError::Missing),
+            Disk::Frozen => {
+                let (is_thawed, changed) = &*self.thaw;
+                let _guard = changed.wait_while(is_thawed.lock().unwrap(), |is_thawed| !*is_thawed).unwrap();
+                Err(ReadError::Missing)
+            }
+        }
+    }
+
+    fn size_of(&self, fragment: &Hash) -> Option<u64> {
+        self.fragments.get(fragment).map(|content| content.len() as u64)
+    }
+}
+
+struct FakeCatalog {
+    id: String,
+    role: Role,
+    view: View,
+    servers: Vec<ServerStatus>,
+}
+
+impl Catalog for FakeCatalog {
+    fn view(&self) -> &View {
+        &self.view
+    }
+    fn copies(&self) -> Copies {
+        Copies::from_number(2)
+    }
+    fn servers(&self) -> Vec<ServerStatus> {
+        self.servers.clone()
+    }
+    fn broker_connected(&self) -> bool {
+        false
+    }
+    fn tracker_online(&self) -> bool {
+        self.role == Role::Tracker
+    }
+    fn role(&self) -> Role {
+        self.role
+    }
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+/// A daemon to be started.
+pub struct Plan {
+    pub id: &'static str,
+    pub role: Role,
+    pub disk: Disk,
+    pub fragments: Vec<(Hash, Bytes)>,
+    /// Whether others take it for suspect.
+    pub is_suspect: bool,
+}
+
+impl Plan {
+    /// A torrent with a sound disk that has these fragments.
+    pub fn torrent(id: &'static str, fragments: &[(Hash, Bytes)]) -> Self {
+        Self { id, role: Role::Torrent, disk: Disk::Sound, fragments: fragments.to_vec(), is_suspect: false }
+    }
+
+    /// A tracker that has these fragments, which nobody knows.
+    pub fn tracker(fragments: &[(Hash, Bytes)]) -> Self {
+        Self { id: "tracker", role: Role::Tracker, ..Self::torrent("tracker", fragments) }
+    }
+
+    pub fn disk(self, disk: Disk) -> Self {
+        Self { disk, ..self }
+    }
+
+    pub fn suspect(self) -> Self {
+        Self { is_suspect: true, ..self }
+    }
+}
+
+/// A running daemon. Dropping it kills it: its connections break.
+pub struct Daemon {
+    pub endpoint: EndpointUri,
+    pub disk: Arc<FakeDisk>,
+    thaw: Arc<(Mutex<bool>, Condvar)>,
+    runtime: Option<Runtime>,
+    end: Option<oneshot::Sender<()>>,
+    ended: Option<oneshot::Receiver<()>>,
+}
+
+impl Daemon {
+    /// Asks the server to end, as a signal does.
+    pub fn ask_to_end(&mut self) {
+        let _ = self.end.take().unwrap().send(());
+    }
+
+    /// Waits until the server has ended by itself.
+    pub async fn ended(&mut self) {
+        self.ended.take().unwrap().await.unwrap();
+    }
+
+    /// Lets the reads of a frozen disk end.
+    fn thaw(&self) {
+        *self.thaw.0.lock().unwrap() = true;
+        self.thaw.1.notify_all();
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.thaw();
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// A file that all daemons know of.
+pub struct KnownFile {
+    pub hash: Hash,
+    pub info: FileInfo,
+}
+
+impl KnownFile {
+    pub fn of(content: &[u8], name: Option<&str>) -> Self {
+        let fragments = fragments_of(content).into_iter().map(|(hash, _)| hash).collect();
+        let name = name.map(|name| name.parse().unwrap());
+        Self { hash: Hash::of(content), info: FileInfo { size_bytes: content.len() as u64, fragments, name } }
+    }
+}
+
+/// Starts daemons that all have the same view: these files, and the torrents among `plans` as holders of what they have.
+pub fn start(files: &[KnownFile], plans: Vec<Plan>) -> Vec<Daemon> {
+    let listeners: Vec<_> =
+        plans.iter().map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let endpoints: Vec<EndpointUri> = listeners
+        .iter()
+        .map(|listener| format!("grpc://{}", listener.local_addr().unwrap()).parse().unwrap())
+        .collect();
+
+    let mut view = View::new();
+    view.apply(&Change::FragmentSizeSet { fragment_size_bytes: FRAGMENT_SIZE as u64 }).unwrap();
+    for file in files {
+        view.apply(&Change::FilePublished { hash: file.hash, file: file.info.clone() }).unwrap();
+    }
+    let mut states = BTreeMap::new();
+    for (plan, endpoint) in plans.iter().zip(&endpoints).filter(|(plan, _)| plan.role == Role::Torrent) {
+        let client: ClientId = plan.id.parse().unwrap();
+        let state = if plan.is_suspect { ServerState::Suspect } else { ServerState::Registered };
+        states.insert(client.clone(), state);
+        view.apply(&Change::ClientRegistered {
+            client,
+            registration: Registration {
+                endpoints: BTreeSet::from([endpoint.clone()]),
+                capacity_bytes: Some(1 << 30),
+                zone: None,
+            },
+            stored: plan.fragments.iter().map(|(hash, _)| *hash).collect(),
+        })
+        .unwrap();
+    }
+    let servers: Vec<ServerStatus> = view
+        .clients()
+        .iter()
+        .map(|(id, client)| ServerStatus {
+            state: states[id],
+            ..ServerStatus::registered(id.clone(), client, Some(SystemTime::UNIX_EPOCH))
+        })
+        .collect();
+    let daemons = plans.into_iter().zip(listeners).zip(endpoints);
+    daemons
+        .map(|((plan, listener), endpoint)| {
+            start_one(plan, listener, endpoint, view.clone(), servers.clone())
+        })
+        .collect()
+}
+
+fn start_one(
+    plan: Plan,
+    listener: std::net::TcpListener,
+    endpoint: EndpointUri,
+    view: View,
+    servers: Vec<ServerStatus>,
+) -> Daemon {
+    let thaw = Arc::new((Mutex::new(false), Condvar::new()));
+    let disk = Arc::new(FakeDisk {
+        fragments: plan.fragments.into_iter().collect(),
+        disk: plan.disk,
+        thaw: Arc::clone(&thaw),
+        reads: AtomicU64::new(0),
+    });
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (catalog, mut questions) = CatalogHandle::channel(16);
+    let mut fake = FakeCatalog { id: plan.id.into(), role: plan.role, view, servers };
+    runtime.spawn(async move {
+        while let Some(question) = questions.recv().await {
+            question(&mut fake);
+        }
+    });
+    listener.set_nonblocking(true).unwrap();
+    let limits = ReadLimits { peer_patience: std::time::Duration::from_secs(2), ..ReadLimits::default() };
+    let api = EndpointApi::new(catalog, disk.clone(), limits);
+    let (end, ended) = oneshot::channel::<()>();
+    let (told, told_of_end) = oneshot::channel();
+    runtime.spawn(async move {
+        let listener = TcpListener::from_std(listener).unwrap();
+        let services = Services::new().with(api.into_service());
+        // A test that does not ask for the end keeps the sender until the daemon is dropped.
+        serve(listener, services, async { drop(ended.await) }).await.unwrap();
+        let _ = told.send(());
+    });
+    Daemon { endpoint, disk, thaw, runtime: Some(runtime), end: Some(end), ended: Some(told_of_end) }
+}
+
+/// A client that knows only the first of the daemons.
+pub async fn connect(daemons: &[Daemon]) -> Cluster {
+    Cluster::connect([daemons[0].endpoint.clone()]).await.unwrap()
+}
