@@ -1,5 +1,7 @@
 //! The read service, asked over the network.
 
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 mod support;
 
 use endpoint::client::{CallError, ClientError, Cluster, FileFilter};
