@@ -19,8 +19,11 @@ pub enum OpenError {
         /// What the system says.
         source: io::Error,
     },
-    /// The connection ended before the broker had answered.
-    #[error("{broker} ended the connection before it answered ({source}); check that an MQTT 3.1.1 broker listens there{}", if .broker.is_tls() { "" } else { ", and without TLS" })]
+    /// The connection ended before the broker had answered as it should.
+    #[error(
+        "no session with {broker}: {}; check that an MQTT 3.1.1 broker listens there, and {} TLS",
+        .source.reason, if .broker.is_tls() { "with" } else { "without" }
+    )]
     HungUp {
         /// The broker's URL.
         broker: BrokerUrl,
@@ -163,7 +166,7 @@ pub enum LossReason {
     Closed,
     /// The broker ended the connection. MQTT 3.1.1 gives no reason.
     #[error(
-        "the broker ended the connection (it stopped, another client took over the client id, or it refused a packet)"
+        "the broker ended the connection (it stopped, or refused a packet, or another client has the same client id)"
     )]
     ClosedByBroker,
     /// The network failed.

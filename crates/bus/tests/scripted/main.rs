@@ -1,0 +1,5 @@
+//! Sessions with a broker of which every word is scripted.
+
+mod fake_broker;
+mod opening;
+mod session;
