@@ -42,7 +42,7 @@ impl Hash {
     }
 }
 
-/// Why a text is not a [`Hash`].
+/// Why a text is not a [`struct@Hash`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a SHA-256 hash is 64 hex digits")]
 pub struct InvalidHash;
@@ -118,7 +118,7 @@ impl<'de> Deserialize<'de> for Hash {
     }
 }
 
-/// Computes a [`Hash`] from content that comes in pieces.
+/// Computes a [`struct@Hash`] from content that comes in pieces.
 #[derive(Clone, Default)]
 pub struct Hasher(Sha256);
 
