@@ -169,6 +169,7 @@ fn try_every_call(fault: Fault, outcomes: u64) {
                 Some((killed, mut promises)) => {
                     let fragments = open(&killed);
                     assert_kept(&fragments, &promises, &format!("{context}, killed"));
+                    drop(fragments.put_batch(vec![nth(70)]));
                     for (hash, _) in fragments.inventory().map(Result::unwrap) {
                         promises.stored.insert(hash, fragments.read(&hash).unwrap());
                     }
