@@ -1,0 +1,121 @@
+//! What a tracker is told: flags, environment, file.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+use daemon::config::{Common, CommonSettings, ConfigError, Defaults, load, parse, value_error};
+use distribution::Copies;
+use protocol::limits::{
+    DEFAULT_FRAGMENT_SIZE_BYTES, MAX_FRAGMENT_SIZE_BYTES, MIN_FRAGMENT_SIZE_BYTES, delivered_event_bytes,
+};
+use serde::{Deserialize, Serialize};
+
+const DEFAULTS: Defaults =
+    Defaults { data_dir: "mds-data/tracker", listen: "127.0.0.1:7401", http: "127.0.0.1:7481" };
+
+/// Takes files, cuts them into fragments and distributes these to torrents over MQTT.
+#[derive(Debug, Clone, Default, Parser)]
+#[command(name = "tracker", version)]
+pub struct Arguments {
+    /// TOML file with settings; environment and flags win over it.
+    #[arg(long, value_name = "FILE", env = "MDS_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Print the settings in use, as a configuration file, and end.
+    #[arg(long)]
+    pub print_config: bool,
+    /// Start although another tracker seems to be online; that one steps down.
+    #[arg(long, conflicts_with = "standby")]
+    pub takeover: bool,
+    /// If another tracker is online, wait and take over when it goes.
+    #[arg(long)]
+    pub standby: bool,
+    /// The settings.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// The settings of a tracker; also the keys of its configuration file.
+#[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// What all daemons have.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub common: CommonSettings,
+    /// Where others reach its Endpoint: grpc://host:port.
+    #[arg(long, value_name = "URI", env = "MDS_ADVERTISE")]
+    pub advertise: Option<String>,
+    /// How many torrents should hold each fragment: a number, or 'all'.
+    #[arg(long, value_name = "N|all", env = "MDS_COPIES")]
+    pub copies: Option<String>,
+    /// Size of every fragment but a file's last, in bytes; fixed once there is a file.
+    #[arg(long, value_name = "BYTES", env = "MDS_FRAGMENT_SIZE")]
+    pub fragment_size: Option<u64>,
+    /// Most fragments on their way at once.
+    #[arg(long, value_name = "N", env = "MDS_FRAGMENTS_IN_FLIGHT")]
+    pub fragments_in_flight: Option<usize>,
+    /// Ignore torrents that do not use topics of their own: for brokers whose access list binds them.
+    #[arg(long, value_name = "BOOL", env = "MDS_REQUIRE_DIRECT", num_args = 0..=1, default_missing_value = "true")]
+    pub require_direct: Option<bool>,
+}
+
+/// The settings, complete and checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// What all daemons have.
+    pub common: Common,
+    /// Its endpoint, if told.
+    pub advertise: Option<String>,
+    /// The copies aimed at.
+    pub copies: Copies,
+    /// The fragment size in bytes.
+    pub fragment_size_bytes: u64,
+    /// Most fragments on their way at once, if told.
+    pub fragments_in_flight: Option<usize>,
+    /// Whether torrents on shared topics are ignored.
+    pub require_direct: bool,
+}
+
+impl Arguments {
+    /// The settings with the file under them.
+    ///
+    /// # Errors
+    /// If the file cannot be used.
+    pub fn merged(&self) -> Result<Settings, ConfigError> {
+        load(self.config.as_deref(), &self.settings)
+    }
+}
+
+impl Settings {
+    /// The same without secrets.
+    #[must_use]
+    pub fn masked(mut self) -> Self {
+        self.common = self.common.masked();
+        self
+    }
+
+    /// Fills in the defaults and checks every value.
+    ///
+    /// # Errors
+    /// The first value that cannot be used.
+    pub fn complete(&self) -> Result<Config, ConfigError> {
+        let common = self.common.complete(DEFAULTS)?;
+        let fragment_size_bytes = self.fragment_size.unwrap_or(DEFAULT_FRAGMENT_SIZE_BYTES);
+        let text = fragment_size_bytes.to_string();
+        if !(MIN_FRAGMENT_SIZE_BYTES..=MAX_FRAGMENT_SIZE_BYTES).contains(&fragment_size_bytes) {
+            let allowed = format!("use {MIN_FRAGMENT_SIZE_BYTES} to {MAX_FRAGMENT_SIZE_BYTES}");
+            return Err(value_error("fragment_size", &text, allowed));
+        }
+        if delivered_event_bytes(fragment_size_bytes) > common.limits.max_event_bytes as u64 {
+            return Err(value_error("fragment_size", &text, "a fragment does not fit into max_event_bytes"));
+        }
+        Ok(Config {
+            common,
+            advertise: self.advertise.clone(),
+            copies: self.copies.as_deref().map_or(Ok(Copies::default()), |copies| parse("copies", copies))?,
+            fragment_size_bytes,
+            fragments_in_flight: self.fragments_in_flight,
+            require_direct: self.require_direct.unwrap_or(false),
+        })
+    }
+}

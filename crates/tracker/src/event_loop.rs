@@ -1,0 +1,335 @@
+//! Waits for exactly one thing at a time and decides nothing: the state machine does.
+//!
+//! What follows is carried out for a whole batch of inputs: changes are written, flushed once, and only then anything is published or
+//! answered. Fragments are read and encoded on other threads, because that is where the time goes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bus::Message;
+use daemon::hearing::hear;
+use daemon::http::Readiness;
+use daemon::link::{Link, LinkEvent};
+use daemon::metrics::Metrics;
+use daemon::{Clock, ExitCode, Failure, Shutdown};
+use distribution::{Audience, RequestId, Tracker, TrackerCommand, TrackerInput};
+use endpoint::Question;
+use protocol::event::{FragmentDistributionDelivered, TrackerEnvelope, TrackerEvent};
+use protocol::{ClientId, EndpointUri, EventKind, Hash, encode_tracker};
+use storage::Store;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{block_in_place, spawn_blocking};
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, error, info, warn};
+
+use crate::catalog::TrackerCatalog;
+use crate::config::Config;
+use crate::connection::{ConnectError, Connector, Presence};
+use crate::uploads::{PublishRefused, UploadRequest};
+
+/// Inputs taken before what follows from them is carried out.
+const BATCH: usize = 64;
+
+type Reply = oneshot::Sender<Result<(), PublishRefused>>;
+
+/// What a tracker is made of.
+#[derive(Debug)]
+pub struct Parts {
+    pub config: Config,
+    pub endpoint: EndpointUri,
+    pub machine: Tracker,
+    pub store: Arc<Store>,
+    pub connector: Arc<Connector>,
+    pub questions: mpsc::Receiver<Question>,
+    pub requests: mpsc::Receiver<UploadRequest>,
+    pub metrics: Arc<Metrics>,
+    pub readiness: Readiness,
+    pub shutdown: Shutdown,
+}
+
+enum Next {
+    Link(LinkEvent<Presence, ConnectError>),
+    Unreadable(Hash),
+    Asked(Question),
+    Requested(UploadRequest),
+    Due,
+}
+
+#[derive(Debug)]
+pub struct EventLoop {
+    parts: Parts,
+    link: Link<Presence, ConnectError>,
+    was_up: bool,
+    clock: Clock,
+    id: ClientId,
+    unreadable: mpsc::UnboundedReceiver<Hash>,
+    report_unreadable: mpsc::UnboundedSender<Hash>,
+    last_request: u64,
+    replies: BTreeMap<RequestId, Reply>,
+}
+
+impl EventLoop {
+    pub fn new(parts: Parts) -> Self {
+        let (report_unreadable, unreadable) = mpsc::unbounded_channel();
+        let connector = parts.connector.clone();
+        let id = parts.config.common.topics.tracker_client_id();
+        Self {
+            link: Link::start(move || connector.clone().open()),
+            parts,
+            was_up: false,
+            clock: Clock::default(),
+            id,
+            unreadable,
+            report_unreadable,
+            last_request: 0,
+            replies: BTreeMap::new(),
+        }
+    }
+
+    /// Runs until the tracker is asked to end or cannot go on. `end_serving` is dropped once the goodbye is said.
+    pub async fn run(mut self, end_serving: oneshot::Sender<()>) -> Result<(), Failure> {
+        while let Some(next) = self.next().await {
+            self.take(next)?;
+            self.take_waiting()?;
+            self.execute()?;
+            self.tell();
+        }
+        self.handle(TrackerInput::ShutDown);
+        self.execute()?;
+        self.link.close().await;
+        drop(end_serving);
+        // Questions of streams that are still open are answered until they end; uploads are told to come back.
+        self.parts.requests.close();
+        while let Some(question) = self.parts.questions.recv().await {
+            question(&catalog(&self.parts, self.clock, &self.id, false));
+        }
+        self.parts.store.flush().map_err(|error| Failure::new(ExitCode::Store, error))?;
+        info!("tracker ended");
+        Ok(())
+    }
+
+    /// None when the tracker is asked to end.
+    async fn next(&mut self) -> Option<Next> {
+        let due = self.parts.machine.poll_timeout().map(|at| Instant::from_std(self.clock.instant(at)));
+        let due = async {
+            match due {
+                Some(at) => sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.parts.shutdown.requested() => None,
+            Some(question) = self.parts.questions.recv() => Some(Next::Asked(question)),
+            Some(request) = self.parts.requests.recv() => Some(Next::Requested(request)),
+            Some(fragment) = self.unreadable.recv() => Some(Next::Unreadable(fragment)),
+            event = self.link.next() => Some(Next::Link(event)),
+            () = due => Some(Next::Due),
+        }
+    }
+
+    /// Whatever is there already shares the flush.
+    fn take_waiting(&mut self) -> Result<(), Failure> {
+        for _ in 0..BATCH {
+            let Some(event) = self.link.try_next() else { break };
+            self.take(Next::Link(event))?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, next: Next) -> Result<(), Failure> {
+        match next {
+            Next::Link(LinkEvent::Opened(Presence { epoch, instance, heard })) => {
+                info!(broker = %self.parts.config.common.broker, %epoch, %instance, "online");
+                self.was_up = true;
+                self.handle(TrackerInput::Connected { epoch, instance });
+                heard.iter().for_each(|delivery| self.hear(delivery));
+            }
+            Next::Link(LinkEvent::Failed(error)) => self.not_opened(error)?,
+            Next::Link(LinkEvent::Delivered(delivery)) => self.hear(&delivery),
+            Next::Link(LinkEvent::Lost(lost)) => {
+                warn!("{lost}; connecting again");
+                self.handle(TrackerInput::ConnectionLost);
+            }
+            Next::Unreadable(fragment) => self.handle(TrackerInput::FragmentUnreadable { fragment }),
+            Next::Asked(question) => question(&catalog(&self.parts, self.clock, &self.id, self.link.is_up())),
+            Next::Requested(request) => self.upload(request)?,
+            Next::Due => self.handle(TrackerInput::Tick),
+        }
+        Ok(())
+    }
+
+    fn not_opened(&mut self, error: ConnectError) -> Result<(), Failure> {
+        match &error {
+            ConnectError::AnotherTracker { .. } => Err(Failure::new(ExitCode::AnotherTracker, error)),
+            ConnectError::Store(_) => Err(Failure::new(ExitCode::Store, error)),
+            ConnectError::Open(_) | ConnectError::Lost(_) | ConnectError::Swallowed { .. }
+                if !self.was_up && !self.parts.config.common.retry_connect =>
+            {
+                Err(Failure::new(ExitCode::Broker, error))
+            }
+            ConnectError::Open(_) | ConnectError::Lost(_) | ConnectError::Swallowed { .. } => {
+                error!("{error}; trying again");
+                Ok(())
+            }
+        }
+    }
+
+    fn hear(&mut self, delivery: &bus::Delivery) {
+        let common = &self.parts.config.common;
+        if let Some(heard) = hear(&common.topics, &common.limits, &self.parts.metrics, delivery) {
+            self.handle(TrackerInput::Heard(heard));
+        }
+    }
+
+    fn handle(&mut self, input: TrackerInput) {
+        let now = self.clock.now();
+        self.parts.machine.handle(input, now);
+    }
+
+    /// The event loop alone deletes what the tracker owns, so what is here when a file is published stays here.
+    fn upload(&mut self, request: UploadRequest) -> Result<(), Failure> {
+        match request {
+            UploadRequest::Publish { hash, file, reply } => {
+                let (fragments, view) = (self.parts.store.fragments(), self.parts.machine.view());
+                let is_safe = |hash: &Hash| fragments.contains(hash) || view.holder_count(hash) > 0;
+                let missing: Vec<Hash> =
+                    file.distinct_fragments().into_iter().filter(|hash| !is_safe(hash)).collect();
+                if missing.is_empty() {
+                    self.last_request += 1;
+                    let request = RequestId(self.last_request);
+                    self.replies.insert(request, reply);
+                    self.handle(TrackerInput::FileUploaded { request, hash, file });
+                } else {
+                    // Whoever asked may have gone away.
+                    let _ = reply.send(Err(PublishRefused::Missing(missing)));
+                }
+            }
+            UploadRequest::Discard { fragments } => {
+                let view = self.parts.machine.view();
+                let unused: Vec<Hash> =
+                    fragments.into_iter().filter(|hash| !view.is_in_a_file(hash)).collect();
+                self.delete(&unused);
+            }
+        }
+        Ok(())
+    }
+
+    fn delete(&self, fragments: &[Hash]) {
+        match block_in_place(|| self.parts.store.fragments().delete_batch(fragments)) {
+            Ok(deleted) => debug!(deleted, "own copies deleted"),
+            Err(error) => error!(fragments = fragments.len(), "own copies not deleted: {error}"),
+        }
+    }
+
+    /// Persist, flush once, then publish and answer.
+    fn execute(&mut self) -> Result<(), Failure> {
+        let store_failed = |error: &dyn std::fmt::Display| Failure::text(ExitCode::Store, error);
+        let mut then = Vec::new();
+        let mut must_flush = false;
+        while let Some(command) = self.parts.machine.next_command() {
+            if let TrackerCommand::Persist { changes, revision } = command {
+                let applied = block_in_place(|| self.parts.store.view().apply(&changes, revision));
+                applied.map_err(|error| store_failed(&error))?;
+                must_flush = true;
+            } else {
+                then.push(command);
+            }
+        }
+        if must_flush {
+            block_in_place(|| self.parts.store.flush()).map_err(|error| store_failed(&error))?;
+        }
+        for command in then {
+            match command {
+                TrackerCommand::Persist { .. } => {}
+                TrackerCommand::Say { to, envelope, event } => self.say(&to, &envelope, &event),
+                TrackerCommand::Deliver { to, envelope, fragment, receivers } => {
+                    self.deliver(to, envelope, fragment, receivers);
+                }
+                TrackerCommand::Discard { fragments } => self.delete(&fragments),
+                TrackerCommand::Accepted { request } => self.reply(request, Ok(())),
+                TrackerCommand::Refused { request, reason } => {
+                    self.reply(request, Err(PublishRefused::Unfit(reason)));
+                }
+                TrackerCommand::StepDown { by, epoch } => {
+                    let by = by.map(|instance| instance.to_string()).unwrap_or_default();
+                    let text = format!(
+                        "another tracker (instance {by}, epoch {epoch}) is in charge now: this one ends"
+                    );
+                    return Err(Failure::text(ExitCode::AnotherTracker, text));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn reply(&mut self, request: RequestId, result: Result<(), PublishRefused>) {
+        if let Some(reply) = self.replies.remove(&request) {
+            // Whoever asked may have gone away; the file is published all the same.
+            let _ = reply.send(result);
+        }
+    }
+
+    fn topic(&self, kind: EventKind, to: &Audience) -> String {
+        let topics = &self.parts.config.common.topics;
+        match to {
+            Audience::All => topics.shared(kind),
+            Audience::One(client) => topics.direct(kind, client),
+        }
+    }
+
+    fn say(&self, to: &Audience, envelope: &TrackerEnvelope, event: &TrackerEvent) {
+        let Some(outbox) = self.link.outbox() else { return };
+        let topic = self.topic(event.kind(), to);
+        let payload = encode_tracker(envelope, event);
+        debug!(topic, ?event, "said");
+        let is_presence = matches!(event, TrackerEvent::TrackerHello(_) | TrackerEvent::TrackerGoodbye(_));
+        outbox.publish(Message { topic, payload, retain: is_presence && *to == Audience::All });
+    }
+
+    fn deliver(
+        &self,
+        to: Vec<Audience>,
+        envelope: TrackerEnvelope,
+        fragment: Hash,
+        receivers: BTreeSet<ClientId>,
+    ) {
+        let Some(outbox) = self.link.outbox().cloned() else { return };
+        let topics: Vec<String> =
+            to.iter().map(|to| self.topic(EventKind::FragmentDistributionDelivered, to)).collect();
+        let fragments = self.parts.store.fragments().clone();
+        let report = self.report_unreadable.clone();
+        spawn_blocking(move || match fragments.read(&fragment) {
+            Ok(data) => {
+                let event = FragmentDistributionDelivered { hash: fragment, data, receivers };
+                let payload = encode_tracker(&envelope, &event.into());
+                for topic in topics {
+                    outbox.publish(Message::new(topic, payload.clone()));
+                }
+            }
+            Err(error) => {
+                error!(%fragment, "cannot be delivered: {error}");
+                // The event loop has ended: so has the distribution.
+                let _ = report.send(fragment);
+            }
+        });
+    }
+
+    /// For monitors.
+    fn tell(&self) {
+        let is_up = self.link.is_up();
+        self.parts.readiness.set((!is_up).then_some("the broker is not connected"));
+        let (metrics, view) = (&self.parts.metrics, self.parts.machine.view());
+        metrics.broker_connected.set(i64::from(is_up));
+        metrics.files.set(view.files().len() as i64);
+        metrics.fragments.set(view.fragment_count() as i64);
+        metrics.torrents_registered.set(view.clients().len() as i64);
+        Metrics::set(&metrics.view_revision, view.revision().0);
+        Metrics::set(&metrics.stored_fragments, self.parts.store.fragments().len());
+        Metrics::set(&metrics.stored_bytes, self.parts.store.fragments().used_bytes());
+    }
+}
+
+fn catalog<'a>(parts: &'a Parts, clock: Clock, id: &'a ClientId, connected: bool) -> TrackerCatalog<'a> {
+    TrackerCatalog { machine: &parts.machine, clock, id, endpoint: &parts.endpoint, connected }
+}

@@ -1,0 +1,116 @@
+//! The composition root: what a tracker is made of.
+
+use std::sync::{Arc, Mutex};
+
+use daemon::config::print;
+use daemon::http::Readiness;
+use daemon::metrics::Metrics;
+use daemon::start::{OwnFragments, advertised, listen, open_store, serve_http};
+use daemon::{ExitCode, Failure, Shutdown, logging};
+use distribution::limits::{Rhythm, TrackerLimits};
+use distribution::{Tracker, TrackerConfig};
+use endpoint::{CatalogHandle, EndpointApi, ReadLimits, Services};
+use storage::{FragmentWriter, Store};
+use tokio::sync::{mpsc, oneshot};
+use tracing::info;
+
+use crate::config::{Arguments, Config};
+use crate::connection::{Connector, OtherTracker};
+use crate::event_loop::{EventLoop, Parts};
+use crate::uploads::UploadApi;
+
+/// Questions and requests to the event loop that may wait.
+const WAITING_QUESTIONS: usize = 64;
+
+/// Runs a tracker until a signal, another tracker, or a failure ends it.
+///
+/// # Errors
+/// With the exit code that the failure has.
+pub async fn run(arguments: Arguments) -> Result<(), Failure> {
+    let usage = |error| Failure::new(ExitCode::Usage, error);
+    let settings = arguments.merged().map_err(usage)?;
+    if arguments.print_config {
+        print!("{}", print(&settings.masked()));
+        return Ok(());
+    }
+    logging::start(settings.common.log_format().map_err(usage)?);
+    let config = settings.complete().map_err(usage)?;
+    let shutdown = Shutdown::on_signals().map_err(|error| Failure::new(ExitCode::Failed, error))?;
+
+    let store = Arc::new(open_store(&config.common.data_dir)?);
+    let (listener, address) = listen(&config.common).await?;
+    let endpoint = advertised(config.advertise.as_deref(), address)?;
+    let (metrics, readiness) = (Arc::new(Metrics::default()), Readiness::default());
+    serve_http(&config.common, metrics.clone(), readiness.clone()).await?;
+    info!(%endpoint, broker = %config.common.broker, copies = %config.copies, "tracker starts");
+
+    let machine = machine(&config, &store)?;
+    let writer = FragmentWriter::start(store.fragments().clone())
+        .map_err(|error| Failure::text(ExitCode::Failed, format!("no thread for the store: {error}")))?;
+    let (catalog, questions) = CatalogHandle::channel(WAITING_QUESTIONS);
+    let (request, requests) = mpsc::channel(WAITING_QUESTIONS);
+    let reads =
+        EndpointApi::new(catalog, Arc::new(OwnFragments(store.fragments().clone())), ReadLimits::default());
+    let uploads =
+        UploadApi::new(writer, store.fragments().clone(), config.fragment_size_bytes, request, reads.clone());
+    let services = Services::new().with(reads.into_service()).with(uploads.into_service());
+    let (end_serving, serving_ends) = oneshot::channel::<()>();
+    let server = tokio::spawn(endpoint::serve(listener, services, async {
+        // An event loop that is gone ends the server too.
+        let _ = serving_ends.await;
+    }));
+
+    let other = match (arguments.takeover, arguments.standby) {
+        (true, _) => OtherTracker::Replace,
+        (false, true) => OtherTracker::Await,
+        (false, false) => OtherTracker::Respect,
+    };
+    let connector = Arc::new(Connector {
+        common: config.common.clone(),
+        store: store.clone(),
+        fragment_size_bytes: config.fragment_size_bytes,
+        require_direct: config.require_direct,
+        other: Mutex::new(other),
+    });
+    let parts = Parts {
+        config,
+        endpoint,
+        machine,
+        store,
+        connector,
+        questions,
+        requests,
+        metrics,
+        readiness,
+        shutdown,
+    };
+    let ended = EventLoop::new(parts).run(end_serving).await;
+    if let Ok(Err(error)) = server.await {
+        tracing::error!("{error}");
+    }
+    ended
+}
+
+fn machine(config: &Config, store: &Store) -> Result<Tracker, Failure> {
+    let unusable = |error: &dyn std::fmt::Display| Failure::text(ExitCode::Store, error);
+    let view = store.view().load().map_err(|error| unusable(&error))?;
+    let inventory: Result<Vec<_>, _> = store.fragments().inventory().collect();
+    let own = inventory.map_err(|error| unusable(&error))?.into_iter().map(|(hash, _)| hash);
+    let mut limits = TrackerLimits::default();
+    limits.fragments_in_flight = config.fragments_in_flight.unwrap_or(limits.fragments_in_flight);
+    let machine_config = TrackerConfig {
+        copies: config.copies,
+        fragment_size_bytes: config.fragment_size_bytes,
+        rhythm: Rhythm::default(),
+        limits,
+        max_event_bytes: config.common.limits.max_event_bytes as u64,
+        require_direct: config.require_direct,
+    };
+    let seed = fastrand::u128(..).to_be_bytes();
+    Tracker::new(machine_config, view, own, seed).map_err(|error| {
+        Failure::text(
+            ExitCode::Usage,
+            format!("{error}: start with the --fragment-size that this data directory has, or use another --data-dir"),
+        )
+    })
+}

@@ -1,0 +1,225 @@
+//! One stream of fragments: collected, named, stored.
+//!
+//! ```text
+//!  gRPC messages ──► Assembler (async) ──► hashing (a thread of its own) ──► FragmentWriter (its threads, one sync for many)
+//! ```
+//!
+//! Bytes on their way are bounded by permits, taken before a fragment goes to the hashing and given back when it is durable.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::{Bytes, BytesMut};
+use endpoint::Refusal;
+use endpoint::proto::WriteFragmentsRequest;
+use protocol::Hash;
+use storage::FragmentWriter;
+use storage::fragments::PutError;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use super::registry::{SharedUpload, lock};
+
+/// Most bytes of one stream that are received and not yet durable.
+const IN_FLIGHT_BYTES: u32 = 16 << 20;
+/// Most fragments of one stream that wait to be hashed.
+const WAITING_FRAGMENTS: usize = 8;
+
+/// Puts the messages of a stream together to fragments.
+#[derive(Debug)]
+pub struct Assembler {
+    fragment_size_bytes: u64,
+    digest: Option<Hash>,
+    file_offset: Option<u64>,
+    /// Where a fragment without an offset belongs.
+    next_offset: u64,
+    bytes: BytesMut,
+    is_open: bool,
+}
+
+/// A whole fragment, the name that its sender gave it, and its place in the file.
+#[derive(Debug)]
+pub struct Fragment {
+    pub digest: Option<Hash>,
+    pub file_offset: Option<u64>,
+    pub bytes: Bytes,
+}
+
+impl Assembler {
+    /// `next_offset` is where the first fragment belongs in the file, if it does not say.
+    pub fn new(fragment_size_bytes: u64, next_offset: u64) -> Self {
+        let (digest, file_offset) = (None, None);
+        Self { fragment_size_bytes, digest, file_offset, next_offset, bytes: BytesMut::new(), is_open: false }
+    }
+
+    /// Takes a message; gives the fragment that it completes.
+    pub fn take(&mut self, message: WriteFragmentsRequest) -> Result<Option<Fragment>, Refusal> {
+        let digest = match message.digest.as_str() {
+            "" => None,
+            text => Some(
+                endpoint::proto::parse_digest(text).map_err(|_| Refusal::invalid_digest("digest", text))?,
+            ),
+        };
+        if self.is_open && digest.is_some_and(|digest| self.digest.is_some_and(|known| known != digest)) {
+            let problem = "another fragment began before the last one was finished".to_owned();
+            return Err(Refusal::InvalidField { field: "digest", problem });
+        }
+        let expected = self.bytes.len() as u64;
+        if u64::try_from(message.write_offset) != Ok(expected) {
+            return Err(Refusal::WrongWriteOffset { expected, actual: message.write_offset });
+        }
+        if !self.is_open {
+            self.begin(digest, message.file_offset)?;
+        }
+        let actual_bytes = expected + message.data.len() as u64;
+        if actual_bytes > self.fragment_size_bytes {
+            let expected_bytes = self.fragment_size_bytes;
+            return Err(Refusal::WrongFragmentSize { expected_bytes, actual_bytes });
+        }
+        // One message is one fragment: its bytes are taken as they came.
+        let whole = message.finish_fragment && self.bytes.is_empty();
+        let bytes = if whole {
+            message.data
+        } else {
+            if self.bytes.capacity() == 0 {
+                self.bytes.reserve(usize::try_from(self.fragment_size_bytes).unwrap_or(0));
+            }
+            self.bytes.extend_from_slice(&message.data);
+            if !message.finish_fragment {
+                return Ok(None);
+            }
+            std::mem::take(&mut self.bytes).freeze()
+        };
+        self.is_open = false;
+        if bytes.is_empty() {
+            let problem = "a fragment has at least one byte; an empty file has no fragment".to_owned();
+            return Err(Refusal::InvalidField { field: "data", problem });
+        }
+        let file_offset = self.file_offset.take();
+        if let Some(offset) = file_offset {
+            self.next_offset = offset.saturating_add(bytes.len() as u64);
+        }
+        Ok(Some(Fragment { digest: self.digest.take(), file_offset, bytes }))
+    }
+
+    fn begin(&mut self, digest: Option<Hash>, file_offset: Option<i64>) -> Result<(), Refusal> {
+        self.digest = digest;
+        self.file_offset = match file_offset {
+            Some(offset) => {
+                let offset =
+                    u64::try_from(offset).ok().filter(|offset| offset % self.fragment_size_bytes == 0);
+                let problem =
+                    || format!("a fragment begins at a multiple of {} bytes", self.fragment_size_bytes);
+                Some(
+                    offset
+                        .ok_or_else(|| Refusal::InvalidField { field: "file_offset", problem: problem() })?,
+                )
+            }
+            None => digest.is_none().then_some(self.next_offset),
+        };
+        self.is_open = true;
+        Ok(())
+    }
+}
+
+/// The way of one stream's fragments to the disk.
+#[derive(Debug)]
+pub struct Ingest {
+    to_hash: mpsc::Sender<(Fragment, OwnedSemaphorePermit)>,
+    hashing: JoinHandle<()>,
+    permits: Arc<Semaphore>,
+    failure: Failure,
+}
+
+/// The first failure of a stream.
+type Failure = Arc<Mutex<Option<Refusal>>>;
+
+fn note(failure: &Failure, refusal: Refusal) {
+    failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(refusal);
+}
+
+impl Ingest {
+    pub fn start(upload: SharedUpload, writer: FragmentWriter) -> Self {
+        let (to_hash, mut fragments) = mpsc::channel::<(Fragment, OwnedSemaphorePermit)>(WAITING_FRAGMENTS);
+        let failure = Failure::default();
+        let noted = failure.clone();
+        let hashing = spawn_blocking(move || {
+            while let Some((fragment, permit)) = fragments.blocking_recv() {
+                if let Err(refusal) = store(&upload, &writer, fragment, permit, &noted) {
+                    note(&noted, refusal);
+                    return;
+                }
+            }
+        });
+        Self { to_hash, hashing, permits: Arc::new(Semaphore::new(IN_FLIGHT_BYTES as usize)), failure }
+    }
+
+    /// Sends a fragment on its way; waits while too much is on its way.
+    pub async fn put(&self, fragment: Fragment) -> Result<(), Refusal> {
+        let weight = u32::try_from(fragment.bytes.len()).unwrap_or(IN_FLIGHT_BYTES).min(IN_FLIGHT_BYTES);
+        let permit = self.permits.clone().acquire_many_owned(weight).await;
+        let permit = permit.map_err(|_| Refusal::ShuttingDown)?;
+        self.check()?;
+        // The hashing ends early only after a failure.
+        self.to_hash.send((fragment, permit)).await.or_else(|_| self.check())
+    }
+
+    fn check(&self) -> Result<(), Refusal> {
+        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        failure.clone().map_or(Ok(()), Err)
+    }
+
+    /// Waits until everything is durable.
+    pub async fn finish(self) -> Result<(), Refusal> {
+        let Self { to_hash, hashing, permits, failure } = self;
+        drop(to_hash);
+        hashing.await.map_err(|_| Refusal::StoreUnusable)?;
+        // All permits are back when nothing is on its way.
+        let all = permits.acquire_many(IN_FLIGHT_BYTES).await;
+        drop(all.map_err(|_| Refusal::ShuttingDown)?);
+        let failure = failure.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        failure.map_or(Ok(()), Err)
+    }
+}
+
+/// Names a fragment, counts it into its file, and hands it to the writer.
+fn store(
+    upload: &SharedUpload,
+    writer: &FragmentWriter,
+    fragment: Fragment,
+    permit: OwnedSemaphorePermit,
+    failure: &Failure,
+) -> Result<(), Refusal> {
+    let Fragment { digest, file_offset, bytes } = fragment;
+    let hash = digest.unwrap_or_else(|| Hash::of(&bytes));
+    let size_bytes = bytes.len() as u64;
+    {
+        let mut upload = lock(upload);
+        if upload.published.is_some() {
+            return Err(Refusal::UploadClosed { upload: upload.id.to_string(), state: upload.state() });
+        }
+        if let Some(offset) = file_offset {
+            upload.place(offset, hash, &bytes);
+        }
+    }
+    let (upload, failure) = (upload.clone(), failure.clone());
+    let on_done = move |result: Result<(), PutError>| {
+        match result {
+            Ok(()) => drop(lock(&upload).durable.insert(hash, size_bytes)),
+            Err(error) => note(&failure, refusal_of(error)),
+        }
+        drop(permit);
+    };
+    writer.put(hash, bytes, Box::new(on_done));
+    Ok(())
+}
+
+fn refusal_of(error: PutError) -> Refusal {
+    match error {
+        PutError::HashMismatch { expected, actual } => Refusal::DigestMismatch { expected, actual },
+        PutError::NoSpace { .. } => Refusal::NoSpace,
+        PutError::TooLarge { .. } | PutError::Io { .. } | PutError::Stopped { .. } | PutError::Failed(_) => {
+            tracing::error!("an upload cannot be stored: {error}");
+            Refusal::StoreUnusable
+        }
+    }
+}

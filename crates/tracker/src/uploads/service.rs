@@ -1,0 +1,309 @@
+//! The gRPC service of the uploads.
+
+use distribution::view::FileInfo;
+use endpoint::proto::tracker_service_server::{TrackerService, TrackerServiceServer};
+use endpoint::proto::{self, digest_text, endpoint_service_server::EndpointService, parse_digest};
+use endpoint::serve::MAX_MESSAGE_BYTES;
+use endpoint::{EndpointApi, Refusal};
+use protocol::{FileName, Hash, Hasher};
+use storage::{FragmentWriter, Fragments};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::spawn_blocking;
+use tonic::{Request, Response, Status, Streaming};
+use tracing::info;
+use uuid::Uuid;
+
+use super::ingest::{Assembler, Ingest};
+use super::registry::{Announced, Registry, SharedUpload, lock};
+use super::{PublishRefused, UploadRequest};
+
+/// Most digests of one FindMissingFragments.
+const MAX_DIGESTS: usize = 10_000;
+
+/// The upload service of a tracker. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct UploadApi {
+    registry: Registry,
+    writer: FragmentWriter,
+    fragments: Fragments,
+    fragment_size_bytes: u64,
+    requests: mpsc::Sender<UploadRequest>,
+    reads: EndpointApi,
+}
+
+impl UploadApi {
+    /// The service that stores with `writer`, asks the event loop through `requests`, and answers with files as `reads` tells them.
+    pub fn new(
+        writer: FragmentWriter,
+        fragments: Fragments,
+        fragment_size_bytes: u64,
+        requests: mpsc::Sender<UploadRequest>,
+        reads: EndpointApi,
+    ) -> Self {
+        Self { registry: Registry::default(), writer, fragments, fragment_size_bytes, requests, reads }
+    }
+
+    /// The service with its message limits, as it is added to a server.
+    pub fn into_service(self) -> TrackerServiceServer<Self> {
+        TrackerServiceServer::new(self)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    async fn request(&self, request: UploadRequest) -> Result<(), Refusal> {
+        self.requests.send(request).await.map_err(|_| Refusal::ShuttingDown)
+    }
+
+    async fn discard(&self, fragments: Vec<Hash>) -> Result<(), Refusal> {
+        if fragments.is_empty() { Ok(()) } else { self.request(UploadRequest::Discard { fragments }).await }
+    }
+
+    fn describe(&self, upload: &SharedUpload) -> proto::Upload {
+        lock(upload).describe(self.fragment_size_bytes)
+    }
+
+    /// Whether the network has every byte of the file already.
+    async fn is_there(&self, file: &Hash) -> Result<bool, Status> {
+        let name = format!("files/{}", digest_text(file));
+        match self.reads.get_file(Request::new(proto::GetFileRequest { name })).await {
+            Ok(answer) => {
+                let file = answer.into_inner().file.unwrap_or_default();
+                Ok(file.size_bytes == 0 || file.min_holders > 0)
+            }
+            Err(status) if status.code() == tonic::Code::NotFound => Ok(false),
+            Err(status) => Err(status),
+        }
+    }
+
+    async fn file(&self, hash: &Hash) -> Result<Response<proto::CompleteUploadResponse>, Status> {
+        let name = format!("files/{}", digest_text(hash));
+        let answer = self.reads.get_file(Request::new(proto::GetFileRequest { name })).await?;
+        Ok(Response::new(proto::CompleteUploadResponse { file: answer.into_inner().file }))
+    }
+
+    async fn receive(
+        &self,
+        mut stream: Streaming<proto::WriteFragmentsRequest>,
+    ) -> Result<proto::Upload, Status> {
+        let Some(first) = stream.message().await? else {
+            let problem = "the first message names the upload".to_owned();
+            return Err(Refusal::InvalidField { field: "upload", problem }.into());
+        };
+        let upload = self.registry.get(&first.upload)?;
+        let committed_bytes = lock(&upload).committed_bytes();
+        let mut assembler = Assembler::new(self.fragment_size_bytes, committed_bytes);
+        let ingest = Ingest::start(upload.clone(), self.writer.clone());
+        let mut message = Some(first);
+        let mut received = Ok(());
+        while let Some(next) = message {
+            received = match assembler.take(next) {
+                Ok(Some(fragment)) => ingest.put(fragment).await.map_err(Status::from),
+                Ok(None) => Ok(()),
+                Err(refusal) => Err(refusal.into()),
+            };
+            if received.is_err() {
+                break;
+            }
+            message = match stream.message().await {
+                Ok(message) => message,
+                Err(status) => {
+                    received = Err(status);
+                    break;
+                }
+            };
+        }
+        // What came before a failure is kept: the client goes on from there.
+        ingest.finish().await?;
+        received.map(|()| self.describe(&upload))
+    }
+
+    async fn complete(&self, request: proto::CompleteUploadRequest) -> Result<Hash, Status> {
+        let upload = self.registry.get(&request.name)?;
+        let told = match request.digest.as_str() {
+            "" => None,
+            text => Some(parse_digest(text).map_err(|_| Refusal::invalid_digest("digest", text))?),
+        };
+        let (sequence, file, expected) = {
+            let upload = lock(&upload);
+            if let Some(published) = upload.published {
+                return Ok(published);
+            }
+            let sequence = sequence(&upload.sequence(), &request.fragment_digests)?;
+            let size_bytes = self.check_sizes(&upload.durable, &sequence)?;
+            if let Some(expected_bytes) = upload.size_bytes.filter(|expected| *expected != size_bytes) {
+                return Err(Refusal::SizeMismatch { expected_bytes, actual_bytes: size_bytes }.into());
+            }
+            let file = FileInfo { size_bytes, fragments: sequence.clone().into(), name: upload.name.clone() };
+            (sequence, file, told.or(upload.digest))
+        };
+        let hashed = lock(&upload).hash_of(&sequence);
+        let hash = match hashed {
+            Some(hash) => hash,
+            None => self.hash_of(sequence).await?,
+        };
+        if let Some(expected) = expected.filter(|expected| *expected != hash) {
+            return Err(Refusal::DigestMismatch { expected, actual: hash }.into());
+        }
+        let size_bytes = file.size_bytes;
+        let (reply, replied) = oneshot::channel();
+        self.request(UploadRequest::Publish { hash, file, reply }).await?;
+        match replied.await.map_err(|_| Refusal::ShuttingDown)? {
+            Ok(()) => {
+                lock(&upload).published = Some(hash);
+                info!(file = %hash, size_bytes, "file accepted");
+                Ok(hash)
+            }
+            Err(PublishRefused::Missing(fragments)) => {
+                let mut upload = lock(&upload);
+                upload.durable.retain(|fragment, _| !fragments.contains(fragment));
+                Err(Refusal::FragmentsMissing(fragments).into())
+            }
+            Err(PublishRefused::Unfit(problem)) => {
+                Err(Refusal::InvalidField { field: "name", problem }.into())
+            }
+        }
+    }
+
+    /// The file's size in bytes. All fragments are here, and all but the last have the size of a fragment (V4).
+    fn check_sizes(
+        &self,
+        durable: &std::collections::HashMap<Hash, u64>,
+        sequence: &[Hash],
+    ) -> Result<u64, Refusal> {
+        let missing: Vec<Hash> =
+            sequence.iter().filter(|hash| !durable.contains_key(hash)).copied().collect();
+        if !missing.is_empty() {
+            return Err(Refusal::FragmentsMissing(missing));
+        }
+        let sizes = sequence.iter().filter_map(|hash| durable.get(hash).copied());
+        let expected_bytes = self.fragment_size_bytes;
+        let all_but_last = sizes.clone().take(sequence.len().saturating_sub(1));
+        if let Some(actual_bytes) = all_but_last.into_iter().find(|size_bytes| *size_bytes != expected_bytes)
+        {
+            return Err(Refusal::WrongFragmentSize { expected_bytes, actual_bytes });
+        }
+        Ok(sizes.sum())
+    }
+
+    /// The hash of a file whose fragments did not come in order.
+    async fn hash_of(&self, sequence: Vec<Hash>) -> Result<Hash, Refusal> {
+        let fragments = self.fragments.clone();
+        let hashing = spawn_blocking(move || {
+            let mut hasher = Hasher::new();
+            for fragment in &sequence {
+                let bytes =
+                    fragments.read(fragment).map_err(|_| Refusal::FragmentsMissing(vec![*fragment]))?;
+                hasher.update(&bytes);
+            }
+            Ok(hasher.finish())
+        });
+        hashing.await.map_err(|_| Refusal::StoreUnusable)?
+    }
+}
+
+/// The file's fragments: those listed, or those that were written, by their places.
+fn sequence(placed: &[Hash], listed: &[String]) -> Result<Vec<Hash>, Refusal> {
+    if listed.is_empty() {
+        return Ok(placed.to_vec());
+    }
+    let parse =
+        |text: &String| parse_digest(text).map_err(|_| Refusal::invalid_digest("fragment_digests", text));
+    listed.iter().map(parse).collect()
+}
+
+fn optional_size(size_bytes: Option<i64>) -> Result<Option<u64>, Refusal> {
+    let negative =
+        |_| Refusal::InvalidField { field: "size_bytes", problem: "a size is not negative".to_owned() };
+    size_bytes.map(u64::try_from).transpose().map_err(negative)
+}
+
+fn announced(request: &proto::CreateUploadRequest) -> Result<Announced, Refusal> {
+    let invalid = |field, problem: String| Refusal::InvalidField { field, problem };
+    let digest = match request.digest.as_str() {
+        "" => None,
+        text => Some(parse_digest(text).map_err(|_| Refusal::invalid_digest("digest", text))?),
+    };
+    let name = match request.display_name.as_str() {
+        "" => None,
+        text => Some(text.parse::<FileName>().map_err(|error| invalid("display_name", error.to_string()))?),
+    };
+    let request_id = match request.request_id.as_str() {
+        "" => None,
+        text => Some(Uuid::try_parse(text).map_err(|_| invalid("request_id", "use a UUID".into()))?),
+    };
+    Ok(Announced { request_id, digest, size_bytes: optional_size(request.size_bytes)?, name })
+}
+
+#[tonic::async_trait]
+impl TrackerService for UploadApi {
+    async fn create_upload(
+        &self,
+        request: Request<proto::CreateUploadRequest>,
+    ) -> Result<Response<proto::CreateUploadResponse>, Status> {
+        self.discard(self.registry.expire()).await?;
+        let announced = announced(request.get_ref())?;
+        let upload = self.registry.create(announced.clone())?;
+        if let Some(file) = announced.digest
+            && lock(&upload).published.is_none()
+            && self.is_there(&file).await?
+        {
+            lock(&upload).published = Some(file);
+        }
+        Ok(Response::new(proto::CreateUploadResponse { upload: Some(self.describe(&upload)) }))
+    }
+
+    async fn get_upload(
+        &self,
+        request: Request<proto::GetUploadRequest>,
+    ) -> Result<Response<proto::GetUploadResponse>, Status> {
+        let upload = self.registry.get(&request.get_ref().name)?;
+        Ok(Response::new(proto::GetUploadResponse { upload: Some(self.describe(&upload)) }))
+    }
+
+    async fn find_missing_fragments(
+        &self,
+        request: Request<proto::FindMissingFragmentsRequest>,
+    ) -> Result<Response<proto::FindMissingFragmentsResponse>, Status> {
+        let request = request.into_inner();
+        let number = request.digests.len();
+        if number > MAX_DIGESTS {
+            return Err(Refusal::TooMany { field: "digests", number, limit: MAX_DIGESTS }.into());
+        }
+        let upload = self.registry.get(&request.upload)?;
+        let mut missing_digests = Vec::new();
+        for text in &request.digests {
+            let hash = parse_digest(text).map_err(|_| Refusal::invalid_digest("digests", text))?;
+            if !lock(&upload).durable.contains_key(&hash) {
+                missing_digests.push(digest_text(&hash));
+            }
+        }
+        Ok(Response::new(proto::FindMissingFragmentsResponse { missing_digests }))
+    }
+
+    async fn write_fragments(
+        &self,
+        request: Request<Streaming<proto::WriteFragmentsRequest>>,
+    ) -> Result<Response<proto::WriteFragmentsResponse>, Status> {
+        let upload = self.receive(request.into_inner()).await?;
+        Ok(Response::new(proto::WriteFragmentsResponse { upload: Some(upload) }))
+    }
+
+    async fn complete_upload(
+        &self,
+        request: Request<proto::CompleteUploadRequest>,
+    ) -> Result<Response<proto::CompleteUploadResponse>, Status> {
+        let file = self.complete(request.into_inner()).await?;
+        self.file(&file).await
+    }
+
+    async fn cancel_upload(
+        &self,
+        request: Request<proto::CancelUploadRequest>,
+    ) -> Result<Response<proto::CancelUploadResponse>, Status> {
+        if let Ok(upload) = self.registry.get(&request.get_ref().name) {
+            let id = lock(&upload).id;
+            self.discard(self.registry.remove(id)).await?;
+        }
+        Ok(Response::new(proto::CancelUploadResponse {}))
+    }
+}
