@@ -1,5 +1,7 @@
 //! Downloads from several daemons, some of which die, lie, freeze or have forgotten.
 
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
 mod support;
 
 use std::io;
