@@ -69,6 +69,10 @@ impl Holdings {
         self.held.len() as u64
     }
 
+    pub fn staged_count(&self) -> usize {
+        self.staged.len()
+    }
+
     pub fn free_bytes(&self, capacity_bytes: u64) -> u64 {
         let storing: u64 = self.storing.values().map(|(size_bytes, _)| size_bytes).sum();
         let reserved: u64 = self.reserved.values().map(|reservation| reservation.size_bytes).sum();

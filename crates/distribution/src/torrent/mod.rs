@@ -254,6 +254,12 @@ impl Torrent {
         self.holdings.used_bytes()
     }
 
+    /// How many fragments in the own store wait for somebody to say that this torrent is their holder.
+    #[must_use]
+    pub fn staged_count(&self) -> usize {
+        self.holdings.staged_count()
+    }
+
     fn envelope(&mut self, in_reply_to: Option<EventId>) -> TorrentEnvelope {
         TorrentEnvelope {
             event_id: self.draw.event_id(),

@@ -1,0 +1,279 @@
+//! What must hold when the bus is quiet, and over the whole trace.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use protocol::event::{TorrentEvent, TrackerEvent};
+use protocol::{ClientId, EventKind, Hash, Heard, Limits, Role};
+
+use super::cluster::Cluster;
+use super::node::Node;
+use super::spec_torrent::Standing;
+use super::tracker_node::Outcome;
+
+impl Cluster {
+    /// Goes on until everything has come to rest, and checks that it stays so.
+    ///
+    /// # Panics
+    /// If it does not come to rest within ten minutes, or something accepted is nowhere, or the trace breaks a rule.
+    pub fn settle(&mut self) {
+        let end = self.now + Duration::from_secs(600);
+        while let Some(unrest) = self.unrest() {
+            assert!(self.step() && self.now <= end, "never at rest: {unrest}\n{}", self.report());
+        }
+        let revision = self.tracker().view().revision();
+        self.run_for(Duration::from_secs(12));
+        if let Some(unrest) = self.unrest_between_steps() {
+            panic!("at rest, and then not: {unrest}\n{}", self.report());
+        }
+        assert_eq!(self.tracker().view().revision(), revision, "changes at rest\n{}", self.report());
+        self.check_nothing_lost();
+        self.check_trace();
+    }
+
+    /// Why the service is not at rest; none if it is.
+    #[must_use]
+    pub fn unrest(&self) -> Option<String> {
+        if self.broker.next_delivery().is_some() {
+            return Some("messages are on their way".into());
+        }
+        self.unrest_between_steps()
+    }
+
+    /// The same, whatever is on its way.
+    fn unrest_between_steps(&self) -> Option<String> {
+        let Some(tracker) = self.tracker_node().running() else { return Some("no tracker".into()) };
+        let mut registered = BTreeSet::new();
+        for (id, node) in self.torrent_nodes() {
+            let Some(torrent) = node.running() else { continue };
+            registered.insert(id.clone());
+            if !torrent.is_registered() {
+                return Some(format!("{id} is not registered"));
+            }
+            if torrent.view() != tracker.view() {
+                return Some(format!("the view of {id} is another"));
+            }
+            if torrent.view().digest() != tracker.view().digest() {
+                return Some(format!("the digest of {id} is another"));
+            }
+            if node.is_writing() {
+                return Some(format!("{id} is writing"));
+            }
+            if torrent.staged_count() > 0 {
+                return Some(format!("{id} has staged fragments"));
+            }
+            let held: BTreeSet<Hash> = node.disk.fragments.keys().copied().collect();
+            if held != tracker.view().inventory(id) {
+                return Some(format!("the inventory of {id} is not what the view says"));
+            }
+        }
+        for (id, node) in self.nodes() {
+            if let Node::SpecTorrent(node) = node
+                && node.standing == Standing::Registered
+            {
+                registered.insert(id.clone());
+            }
+        }
+        let known: BTreeSet<ClientId> = tracker.view().clients().keys().cloned().collect();
+        if known != registered {
+            return Some(format!("{known:?} are registered, {registered:?} are there"));
+        }
+        let degraded = registered.len() < tracker.config().copies.target(registered.len());
+        if !degraded && tracker.undistributed() > 0 {
+            return Some(format!("{} fragments wait for holders", tracker.undistributed()));
+        }
+        if !degraded && !self.tracker_node().disk.fragments.is_empty() {
+            return Some("the tracker keeps bytes".into());
+        }
+        None
+    }
+
+    /// Every fragment of every accepted file is on a disk, and the tracker knows of it.
+    ///
+    /// # Panics
+    /// If one is not.
+    pub fn check_nothing_lost(&self) {
+        for (request, content) in self.uploads() {
+            if self.outcome(*request) != Some(&Outcome::Accepted) {
+                continue;
+            }
+            for fragment in content.fragments().keys() {
+                assert!(self.places_of(fragment) > 0, "{fragment:?} is lost\n{}", self.report());
+            }
+        }
+    }
+
+    /// On how many disks the bytes of a fragment are.
+    #[must_use]
+    pub fn places_of(&self, fragment: &Hash) -> usize {
+        let holds = |node: &Node| match node {
+            Node::Tracker(node) => node.disk.fragments.contains_key(fragment),
+            Node::Torrent(node) => node.disk.fragments.contains_key(fragment),
+            Node::SpecTorrent(node) => {
+                node.stored.contains_key(fragment) || node.temporary.contains_key(fragment)
+            }
+            Node::SpecTracker(_) => false,
+        };
+        self.nodes().filter(|(_, node)| holds(node)).count()
+    }
+
+    /// How often an event was published.
+    #[must_use]
+    pub fn said(&self, kind: EventKind) -> usize {
+        self.broker.trace.iter().filter(|message| message.kind == Some(kind)).count()
+    }
+
+    /// Everything published, decoded, in order.
+    pub fn heard(&self) -> impl Iterator<Item = (&ClientId, Heard)> {
+        self.broker.trace.iter().filter_map(|message| {
+            let heard =
+                protocol::decode(self.topics(), &Limits::default(), &message.topic, &message.payload).ok()?;
+            Some((&message.from, heard))
+        })
+    }
+
+    /// The right issuer on every topic; for each fragment and torrent the order started, requested, delivered, obtained, ended.
+    ///
+    /// # Panics
+    /// If the trace breaks a rule.
+    pub fn check_trace(&self) {
+        let mut checker = Checker::default();
+        for (number, (from, heard)) in self.heard().enumerate() {
+            if !self.nodes().any(|(id, _)| id == from) {
+                continue;
+            }
+            if let Err(broken) = checker.take(from, &heard) {
+                panic!("event {number} by {from}: {broken}\n{}", self.report());
+            }
+        }
+    }
+
+    /// What a person wants to see when a test fails: the end of the trace and who stands where.
+    #[must_use]
+    pub fn report(&self) -> String {
+        let mut report = format!("at {} ms, after {} steps\n", self.now.0, self.steps);
+        let trace = &self.broker.trace;
+        for message in trace.iter().skip(trace.len().saturating_sub(60)) {
+            let heard = protocol::decode(self.topics(), &Limits::default(), &message.topic, &message.payload);
+            let what = match heard {
+                Ok(Heard::Tracker { envelope, event, .. }) => {
+                    format!(
+                        "{:?} {:.200}",
+                        envelope.revision.map(|revision| revision.0),
+                        format!("{event:?}")
+                    )
+                }
+                Ok(Heard::Torrent { event, .. }) => format!("{:.200}", format!("{event:?}")),
+                Err(error) => error.to_string(),
+            };
+            let _ = writeln!(report, "{:>8} {} {} {what}", message.at.0, message.from, message.topic);
+        }
+        for (id, node) in self.torrent_nodes() {
+            let state = node.running().map(|torrent| (torrent.is_registered(), torrent.view().revision()));
+            let last: Vec<_> = node.notices.iter().rev().take(3).collect();
+            let _ = writeln!(report, "{id}: {state:?} {last:?}");
+        }
+        report
+    }
+}
+
+/// What was said of each fragment so far.
+#[derive(Debug, Default)]
+struct Checker {
+    started: BTreeSet<Hash>,
+    requested: BTreeSet<(Hash, ClientId)>,
+    delivered: BTreeSet<(Hash, ClientId)>,
+    obtained: BTreeSet<(Hash, ClientId)>,
+    revisions: BTreeMap<(u64, u64), EventKind>,
+}
+
+impl Checker {
+    fn take(&mut self, from: &ClientId, heard: &Heard) -> Result<(), String> {
+        match heard {
+            Heard::Torrent { issuer, event, .. } => {
+                if issuer.client != *from {
+                    return Err(format!("{} is named as the issuer", issuer.client));
+                }
+                self.take_torrent(from, event)
+            }
+            Heard::Tracker { envelope, event, .. } => {
+                if event.kind().issuer() != Role::Tracker || !from.as_str().contains("tracker") {
+                    return Err(format!("{} is for the tracker to say", event.kind()));
+                }
+                let is_change = matches!(
+                    event.kind(),
+                    EventKind::ClientRegistered
+                        | EventKind::ClientUnregistered
+                        | EventKind::FileInfoPublished
+                        | EventKind::FileRemoved
+                        | EventKind::FragmentDistributionEnded
+                );
+                if let (Some(epoch), Some(revision), true) = (envelope.epoch, envelope.revision, is_change)
+                    && let Some(other) = self.revisions.insert((epoch.0, revision.0), event.kind())
+                {
+                    return Err(format!("revision {revision} of epoch {epoch} is also that of {other}"));
+                }
+                self.take_tracker(event)
+            }
+        }
+    }
+
+    fn take_torrent(&mut self, from: &ClientId, event: &TorrentEvent) -> Result<(), String> {
+        match event {
+            TorrentEvent::FragmentDistributionRequested(body) => {
+                if !self.started.contains(&body.hash) {
+                    return Err(format!("{:?} was not started", body.hash));
+                }
+                self.requested.insert((body.hash, from.clone()));
+            }
+            TorrentEvent::FragmentDistributionObtained(body) => {
+                if !self.delivered.contains(&(body.hash, from.clone())) {
+                    return Err(format!("{:?} was not delivered to it", body.hash));
+                }
+                self.obtained.insert((body.hash, from.clone()));
+            }
+            TorrentEvent::FragmentDistributionFailed(body) => {
+                if !self.delivered.contains(&(body.hash, from.clone())) {
+                    return Err(format!("{:?} was not delivered to it", body.hash));
+                }
+            }
+            TorrentEvent::ClientJoinRequested(_)
+            | TorrentEvent::ClientJoinSucceeded(_)
+            | TorrentEvent::ClientJoinFailed(_)
+            | TorrentEvent::ClientGoodbye(_)
+            | TorrentEvent::ClientHeartbeat(_) => {}
+        }
+        Ok(())
+    }
+
+    fn take_tracker(&mut self, event: &TrackerEvent) -> Result<(), String> {
+        match event {
+            TrackerEvent::FragmentDistributionStarted(body) => drop(self.started.insert(body.hash)),
+            TrackerEvent::FragmentDistributionDelivered(body) => {
+                for receiver in &body.receivers {
+                    if !self.requested.contains(&(body.hash, receiver.clone())) {
+                        return Err(format!("{receiver} did not ask for {:?}", body.hash));
+                    }
+                    self.delivered.insert((body.hash, receiver.clone()));
+                }
+            }
+            TrackerEvent::FragmentDistributionEnded(body) => {
+                for receiver in &body.receivers {
+                    if !self.obtained.contains(&(body.hash, receiver.clone())) {
+                        return Err(format!("{receiver} did not obtain {:?}", body.hash));
+                    }
+                }
+            }
+            TrackerEvent::TrackerHello(_)
+            | TrackerEvent::TrackerGoodbye(_)
+            | TrackerEvent::ClientJoinAccepted(_)
+            | TrackerEvent::ClientJoinDenied(_)
+            | TrackerEvent::ClientRegistered(_)
+            | TrackerEvent::ClientUnregistered(_)
+            | TrackerEvent::FileInfoPublished(_)
+            | TrackerEvent::FileRemoved(_) => {}
+        }
+        Ok(())
+    }
+}

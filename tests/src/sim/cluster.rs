@@ -1,0 +1,313 @@
+//! A whole service in one thread: a broker, a clock, a tracker, torrents, and whoever else is on the bus.
+//!
+//! Everything follows from the seed. One [`Cluster::step`] hands one input to one machine and checks what must hold at every instant.
+
+use std::collections::BTreeMap;
+
+use distribution::limits::{Rhythm, TrackerLimits};
+use distribution::{Copies, Moment, RequestId, Torrent, Tracker, TrackerConfig};
+use protocol::{ClientId, Hash, Topics};
+
+use super::broker::{Broker, Publication};
+use super::content::Content;
+use super::node::Node;
+use super::rng::Rng;
+use super::spec_torrent::SpecTorrent;
+use super::spec_tracker::SpecTracker;
+use super::torrent_node::TorrentNode;
+use super::tracker_node::{Outcome, TrackerNode};
+
+/// The smallest fragment size, so that few bytes are many fragments.
+pub const FRAGMENT_SIZE_BYTES: u64 = 1024;
+
+/// The service.
+#[derive(Debug)]
+pub struct Cluster {
+    /// Where all randomness comes from.
+    pub rng: Rng,
+    /// The bus.
+    pub broker: Broker,
+    /// The time.
+    pub now: Moment,
+    /// Inputs handed out so far.
+    pub steps: usize,
+    pub(super) topics: Topics,
+    pub(super) nodes: BTreeMap<ClientId, Node>,
+    uploads: BTreeMap<RequestId, Content>,
+    /// Inputs handed out at this instant.
+    pub(super) busy: usize,
+}
+
+/// A client identifier.
+///
+/// # Panics
+/// If the text is none.
+#[must_use]
+pub fn client(id: &str) -> ClientId {
+    id.parse().expect("a client identifier")
+}
+
+/// The tracker of the tests: two copies, small fragments, the default clocks.
+#[must_use]
+pub fn tracker_config() -> TrackerConfig {
+    TrackerConfig {
+        copies: Copies::default(),
+        fragment_size_bytes: FRAGMENT_SIZE_BYTES,
+        rhythm: Rhythm::default(),
+        limits: TrackerLimits::default(),
+        max_event_bytes: 64 << 20,
+        require_direct: false,
+    }
+}
+
+impl Cluster {
+    /// A bus with nobody on it.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        let topics = Topics::default();
+        Self {
+            rng: Rng::new(seed),
+            broker: Broker::new(topics.clone()),
+            now: Moment(1),
+            steps: 0,
+            topics,
+            nodes: BTreeMap::new(),
+            uploads: BTreeMap::new(),
+            busy: 0,
+        }
+    }
+
+    /// A tracker with [`tracker_config`] and these torrents, all registered.
+    #[must_use]
+    pub fn with_torrents(seed: u64, torrents: &[&str]) -> Self {
+        let mut cluster = Self::new(seed);
+        cluster.start_tracker(tracker_config());
+        for torrent in torrents {
+            cluster.start_torrent(torrent);
+        }
+        cluster.settle();
+        cluster
+    }
+
+    /// The topics in use.
+    #[must_use]
+    pub const fn topics(&self) -> &Topics {
+        &self.topics
+    }
+
+    /// The MQTT client identifier of the tracker.
+    #[must_use]
+    pub fn tracker_id(&self) -> ClientId {
+        self.topics.tracker_client_id()
+    }
+
+    /// Adds a participant and starts it.
+    pub fn add(&mut self, id: &ClientId, mut node: Node) {
+        node.start(&mut self.rng);
+        self.nodes.insert(id.clone(), node);
+        self.connect(id);
+    }
+
+    /// Adds our tracker and starts it.
+    pub fn start_tracker(&mut self, config: TrackerConfig) {
+        let id = self.tracker_id();
+        let node = TrackerNode::new(&id, &self.topics, config);
+        self.add(&id, Node::Tracker(Box::new(node)));
+    }
+
+    /// Adds one of our torrents and starts it.
+    pub fn start_torrent(&mut self, id: &str) {
+        let node = self.new_torrent(id);
+        self.start_torrent_with(node, id);
+    }
+
+    /// A torrent to be changed before [`Cluster::start_torrent_with`].
+    pub fn new_torrent(&mut self, id: &str) -> TorrentNode {
+        TorrentNode::new(&client(id), &self.topics, &mut self.rng)
+    }
+
+    /// Adds this torrent and starts it.
+    pub fn start_torrent_with(&mut self, node: TorrentNode, id: &str) {
+        self.add(&client(id), Node::Torrent(Box::new(node)));
+    }
+
+    /// Adds a torrent of the specification and starts it.
+    pub fn start_spec_torrent(&mut self, id: &str) {
+        let id = client(id);
+        let node = SpecTorrent::new(&id, &self.topics, &mut self.rng);
+        self.add(&id, Node::SpecTorrent(Box::new(node)));
+    }
+
+    /// Adds a tracker of the specification and starts it.
+    pub fn start_spec_tracker(&mut self, copies: usize) {
+        let node = SpecTracker::new(&self.topics, FRAGMENT_SIZE_BYTES, copies, &mut self.rng);
+        self.add(&self.tracker_id(), Node::SpecTracker(Box::new(node)));
+    }
+
+    fn node(&self, id: &ClientId) -> &Node {
+        self.nodes.get(id).unwrap_or_else(|| panic!("there is no {id}"))
+    }
+
+    fn node_mut(&mut self, id: &ClientId) -> &mut Node {
+        self.nodes.get_mut(id).unwrap_or_else(|| panic!("there is no {id}"))
+    }
+
+    /// Our tracker's shell.
+    #[must_use]
+    pub fn tracker_node(&self) -> &TrackerNode {
+        let Node::Tracker(node) = self.node(&self.tracker_id()) else { panic!("not our tracker") };
+        node
+    }
+
+    /// Our tracker's shell, to be changed.
+    pub fn tracker_node_mut(&mut self) -> &mut TrackerNode {
+        let id = self.tracker_id();
+        let Node::Tracker(node) = self.node_mut(&id) else { panic!("not our tracker") };
+        node
+    }
+
+    /// Our tracker, which runs.
+    #[must_use]
+    pub fn tracker(&self) -> &Tracker {
+        self.tracker_node().machine()
+    }
+
+    /// One of our torrents' shells.
+    #[must_use]
+    pub fn torrent_node(&self, id: &str) -> &TorrentNode {
+        let Node::Torrent(node) = self.node(&client(id)) else { panic!("not our torrent") };
+        node
+    }
+
+    /// One of our torrents' shells, to be changed.
+    pub fn torrent_node_mut(&mut self, id: &str) -> &mut TorrentNode {
+        let Node::Torrent(node) = self.node_mut(&client(id)) else { panic!("not our torrent") };
+        node
+    }
+
+    /// One of our torrents, which runs.
+    #[must_use]
+    pub fn torrent(&self, id: &str) -> &Torrent {
+        self.torrent_node(id).machine()
+    }
+
+    /// A torrent of the specification.
+    pub fn spec_torrent(&mut self, id: &str) -> &mut SpecTorrent {
+        let Node::SpecTorrent(node) = self.node_mut(&client(id)) else {
+            panic!("not a torrent of the specification")
+        };
+        node
+    }
+
+    /// The tracker of the specification.
+    pub fn spec_tracker(&mut self) -> &mut SpecTracker {
+        let id = self.tracker_id();
+        let Node::SpecTracker(node) = self.node_mut(&id) else {
+            panic!("not a tracker of the specification")
+        };
+        node
+    }
+
+    /// Everybody who was ever added.
+    pub fn nodes(&self) -> impl Iterator<Item = (&ClientId, &Node)> {
+        self.nodes.iter()
+    }
+
+    /// Our torrents, running or not.
+    pub fn torrent_nodes(&self) -> impl Iterator<Item = (&ClientId, &TorrentNode)> {
+        self.nodes.iter().filter_map(|(id, node)| match node {
+            Node::Torrent(node) => Some((id, &**node)),
+            Node::Tracker(_) | Node::SpecTracker(_) | Node::SpecTorrent(_) => None,
+        })
+    }
+
+    /// Everything that was handed to the tracker to be distributed, by request.
+    #[must_use]
+    pub const fn uploads(&self) -> &BTreeMap<RequestId, Content> {
+        &self.uploads
+    }
+
+    // What happens to participants.
+
+    /// Connects a participant that runs.
+    pub fn connect(&mut self, id: &ClientId) {
+        let node = self.nodes.get_mut(id).unwrap_or_else(|| panic!("there is no {id}"));
+        let said = node.connect(id, &self.topics, &mut self.broker, self.now, &mut self.rng);
+        self.publish(id, said);
+    }
+
+    /// The connection breaks: both sides notice, and the will is published.
+    pub fn cut(&mut self, id: &str) {
+        let id = client(id);
+        self.broker.cut(&id, self.now, &mut self.rng);
+        let node = self.nodes.get_mut(&id).unwrap_or_else(|| panic!("there is no {id}"));
+        let said = node.connection_lost(self.now, &mut self.rng);
+        self.publish(&id, said);
+    }
+
+    /// The process ends at once, and the broker publishes its will.
+    pub fn crash(&mut self, id: &str) {
+        let id = client(id);
+        self.node_mut(&id).crash();
+        self.broker.cut(&id, self.now, &mut self.rng);
+    }
+
+    /// The process starts again on what its disk holds, and connects.
+    pub fn restart(&mut self, id: &str) {
+        let id = client(id);
+        let node = self.nodes.get_mut(&id).unwrap_or_else(|| panic!("there is no {id}"));
+        node.start(&mut self.rng);
+        self.connect(&id);
+    }
+
+    /// The process says goodbye and ends.
+    pub fn shut_down(&mut self, id: &str) {
+        let id = client(id);
+        let node = self.nodes.get_mut(&id).unwrap_or_else(|| panic!("there is no {id}"));
+        let said = node.shut_down(self.now, &mut self.rng);
+        self.publish(&id, said);
+        self.broker.disconnect(&id);
+    }
+
+    /// Says something as `from`, connected or not.
+    pub fn publish(&mut self, from: &ClientId, said: Vec<Publication>) {
+        for publication in said {
+            self.broker.publish(from, publication, self.now, &mut self.rng);
+        }
+    }
+
+    // What users do.
+
+    /// Uploads a file to our tracker.
+    pub fn upload(&mut self, content: Content) -> RequestId {
+        let request = RequestId(self.uploads.len() as u64);
+        let (hash, file, fragments) = (content.hash(), content.file().clone(), content.fragments().clone());
+        self.uploads.insert(request, content);
+        let now = self.now;
+        let said = self.tracker_node_mut().upload(request, hash, file, fragments, now);
+        let id = self.tracker_id();
+        self.publish(&id, said);
+        request
+    }
+
+    /// Uploads bytes, which must be accepted at once.
+    pub fn put(&mut self, bytes: impl Into<bytes::Bytes>) -> Hash {
+        let content = Content::new(bytes, FRAGMENT_SIZE_BYTES);
+        let hash = content.hash();
+        let request = self.upload(content);
+        assert_eq!(self.outcome(request), Some(&Outcome::Accepted));
+        hash
+    }
+
+    /// Uploads `fragments` random fragments, which must be accepted at once.
+    pub fn put_random(&mut self, fragments: usize) -> Hash {
+        let bytes = self.rng.content(fragments * 1024);
+        self.put(bytes)
+    }
+
+    /// What became of an upload.
+    #[must_use]
+    pub fn outcome(&self, request: RequestId) -> Option<&Outcome> {
+        self.tracker_node().outcomes.get(&request)
+    }
+}

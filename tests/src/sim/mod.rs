@@ -1,0 +1,33 @@
+//! A deterministic service in one thread: the real machines under a simulated broker, clock and disk. A seed replays exactly.
+//!
+//! | file | what is there |
+//! |---|---|
+//! | `cluster`, `time` | the service, what can be done to it, and how it goes on |
+//! | `broker`, `faults` | the bus, and what goes wrong on it |
+//! | `tracker_node`, `torrent_node` | the shells around the real machines |
+//! | `spec_tracker`, `spec_torrent` | participants that know nothing but the specification |
+//! | `checks` | what must hold at rest, and over the whole trace |
+
+mod broker;
+mod checks;
+mod cluster;
+mod content;
+mod faults;
+mod node;
+mod rng;
+mod spec_torrent;
+mod spec_tracker;
+mod time;
+mod torrent_node;
+mod tracker_node;
+
+pub use broker::{Broker, Message, Order, Publication};
+pub use cluster::{Cluster, FRAGMENT_SIZE_BYTES, client, tracker_config};
+pub use content::Content;
+pub use faults::{Fate, Faults, Nth, Rule, Weather};
+pub use node::Node;
+pub use rng::Rng;
+pub use spec_torrent::{SpecTorrent, Standing};
+pub use spec_tracker::SpecTracker;
+pub use torrent_node::{TorrentDisk, TorrentNode, TorrentSetup, Writes};
+pub use tracker_node::{Outcome, TrackerDisk, TrackerNode};

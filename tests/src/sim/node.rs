@@ -1,0 +1,169 @@
+//! Whoever is on the bus.
+
+use distribution::{Moment, TorrentInput, TrackerInput};
+use protocol::{ClientId, EventKind, Heard, Limits, Topics};
+
+use super::broker::{Broker, Message, Publication};
+use super::rng::Rng;
+use super::spec_torrent::{SpecTorrent, Standing};
+use super::spec_tracker::SpecTracker;
+use super::torrent_node::TorrentNode;
+use super::tracker_node::TrackerNode;
+
+/// A participant: a real machine in its shell, or a hand-written one.
+#[derive(Debug)]
+pub enum Node {
+    /// Our tracker.
+    Tracker(Box<TrackerNode>),
+    /// Our torrent.
+    Torrent(Box<TorrentNode>),
+    /// A tracker of the specification.
+    SpecTracker(Box<SpecTracker>),
+    /// A torrent of the specification.
+    SpecTorrent(Box<SpecTorrent>),
+}
+
+impl Node {
+    /// Connects to the broker; what the participant says at once follows.
+    pub fn connect(
+        &mut self,
+        id: &ClientId,
+        topics: &Topics,
+        broker: &mut Broker,
+        now: Moment,
+        rng: &mut Rng,
+    ) -> Vec<Publication> {
+        match self {
+            Self::Tracker(node) => {
+                let seen = broker.retained(&topics.shared(EventKind::TrackerHello)).and_then(epoch_of);
+                let (epoch, instance) = node.next_presence(seen.unwrap_or_default(), rng);
+                let will = node.will(rng);
+                broker.connect(id, node.subscriptions(), Some(will), now, rng);
+                node.input(TrackerInput::Connected { epoch, instance }, now)
+            }
+            Self::Torrent(node) => {
+                let will = node.will(rng);
+                broker.connect(id, node.subscriptions(), Some(will), now, rng);
+                node.input(TorrentInput::Connected, now, rng)
+            }
+            Self::SpecTracker(node) => {
+                broker.connect(id, node.subscriptions(), None, now, rng);
+                vec![node.hello()]
+            }
+            Self::SpecTorrent(node) => {
+                node.standing = Standing::Waiting;
+                let will = node.goodbye();
+                broker.connect(id, node.subscriptions(), Some(will), now, rng);
+                Vec::new()
+            }
+        }
+    }
+
+    /// The connection is gone.
+    pub fn connection_lost(&mut self, now: Moment, rng: &mut Rng) -> Vec<Publication> {
+        match self {
+            Self::Tracker(node) => node.input(TrackerInput::ConnectionLost, now),
+            Self::Torrent(node) => node.input(TorrentInput::ConnectionLost, now, rng),
+            Self::SpecTracker(_) | Self::SpecTorrent(_) => Vec::new(),
+        }
+    }
+
+    /// A message arrived; what is no event is dropped, as in the daemons.
+    pub fn hear(
+        &mut self,
+        message: &Message,
+        topics: &Topics,
+        now: Moment,
+        rng: &mut Rng,
+    ) -> Vec<Publication> {
+        let Ok(heard) = protocol::decode(topics, &Limits::default(), &message.topic, &message.payload) else {
+            return Vec::new();
+        };
+        match self {
+            Self::Tracker(node) => node.hear(heard, now),
+            Self::Torrent(node) => node.hear(heard, now, rng),
+            Self::SpecTracker(node) => node.hear(heard),
+            Self::SpecTorrent(node) => node.hear(heard),
+        }
+    }
+
+    /// When it wants to be woken.
+    #[must_use]
+    pub fn next_tick(&self) -> Option<Moment> {
+        match self {
+            Self::Tracker(node) => node.running()?.poll_timeout(),
+            Self::Torrent(node) => node.running()?.poll_timeout(),
+            Self::SpecTracker(_) | Self::SpecTorrent(_) => None,
+        }
+    }
+
+    /// Time has passed.
+    pub fn tick(&mut self, now: Moment, rng: &mut Rng) -> Vec<Publication> {
+        match self {
+            Self::Tracker(node) => node.input(TrackerInput::Tick, now),
+            Self::Torrent(node) => node.input(TorrentInput::Tick, now, rng),
+            Self::SpecTracker(_) | Self::SpecTorrent(_) => Vec::new(),
+        }
+    }
+
+    /// When its disk is done with something.
+    #[must_use]
+    pub fn next_write(&self) -> Option<Moment> {
+        match self {
+            Self::Torrent(node) => node.next_write(),
+            Self::Tracker(_) | Self::SpecTracker(_) | Self::SpecTorrent(_) => None,
+        }
+    }
+
+    /// Its disk is done with something.
+    pub fn end_write(&mut self, now: Moment, rng: &mut Rng) -> Vec<Publication> {
+        match self {
+            Self::Torrent(node) => node.end_write(now, rng),
+            Self::Tracker(_) | Self::SpecTracker(_) | Self::SpecTorrent(_) => Vec::new(),
+        }
+    }
+
+    /// Says goodbye.
+    pub fn shut_down(&mut self, now: Moment, rng: &mut Rng) -> Vec<Publication> {
+        match self {
+            Self::Tracker(node) => {
+                let said = node.input(TrackerInput::ShutDown, now);
+                node.crash();
+                said
+            }
+            Self::Torrent(node) => {
+                let said = node.input(TorrentInput::ShutDown, now, rng);
+                node.crash();
+                said
+            }
+            Self::SpecTracker(node) => vec![node.goodbye()],
+            Self::SpecTorrent(node) => vec![node.goodbye()],
+        }
+    }
+
+    /// The process ends at once.
+    pub fn crash(&mut self) {
+        match self {
+            Self::Tracker(node) => node.crash(),
+            Self::Torrent(node) => node.crash(),
+            Self::SpecTracker(_) | Self::SpecTorrent(_) => {}
+        }
+    }
+
+    /// Starts the process on what the disk holds.
+    pub fn start(&mut self, rng: &mut Rng) {
+        match self {
+            Self::Tracker(node) => node.start(rng),
+            Self::Torrent(node) => node.start(rng),
+            Self::SpecTracker(_) | Self::SpecTorrent(_) => {}
+        }
+    }
+}
+
+fn epoch_of(message: &Message) -> Option<protocol::Epoch> {
+    let heard = protocol::decode(&Topics::default(), &Limits::default(), &message.topic, &message.payload);
+    match heard {
+        Ok(Heard::Tracker { envelope, .. }) => envelope.epoch,
+        Ok(Heard::Torrent { .. }) | Err(_) => None,
+    }
+}

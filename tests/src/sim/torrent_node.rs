@@ -1,0 +1,280 @@
+//! The shell of a real torrent machine: a disk, a connection, and the commands carried out.
+//!
+//! The disk survives a crash; bytes that are still being written do not. What was persisted is replayed into a second view, which must
+//! equal the machine's own after every step.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use bytes::Bytes;
+use distribution::limits::TorrentLimits;
+use distribution::torrent::{Notice, RememberedTracker};
+use distribution::view::View;
+use distribution::{Moment, Torrent, TorrentCommand, TorrentConfig, TorrentInput};
+use protocol::event::{ClientGoodbye, TorrentEnvelope, TorrentEvent, reason};
+use protocol::{ClientId, EndpointUri, EventId, EventKind, Hash, Heard, Incarnation, InstanceId, Topics};
+use uuid::Uuid;
+
+use super::broker::Publication;
+use super::rng::Rng;
+
+/// How the disk behaves when a fragment is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Writes {
+    /// Durable after at most this long.
+    Within(Duration),
+    /// Every write fails.
+    Fail,
+}
+
+/// What survives a crash.
+#[derive(Debug, Clone)]
+pub struct TorrentDisk {
+    /// Made with the data directory.
+    pub instance: InstanceId,
+    /// Starts so far.
+    pub incarnation: Incarnation,
+    /// The view as it was persisted.
+    pub view: View,
+    /// The fragment store.
+    pub fragments: BTreeMap<Hash, Bytes>,
+    /// The tracker in charge.
+    pub remembered: RememberedTracker,
+}
+
+#[derive(Debug)]
+struct Write {
+    fragment: Hash,
+    data: Bytes,
+    done: Moment,
+}
+
+/// What a torrent is started with.
+#[derive(Debug, Clone)]
+pub struct TorrentSetup {
+    /// Where it can be asked for fragments.
+    pub endpoints: BTreeSet<EndpointUri>,
+    /// How many bytes it may store.
+    pub capacity_bytes: u64,
+    /// Its failure domain.
+    pub zone: Option<ClientId>,
+    /// Bounds of the work.
+    pub limits: TorrentLimits,
+}
+
+/// A torrent, running or not.
+#[derive(Debug)]
+pub struct TorrentNode {
+    id: ClientId,
+    topics: Topics,
+    /// With which it starts next.
+    pub setup: TorrentSetup,
+    /// What survives.
+    pub disk: TorrentDisk,
+    /// How its disk behaves.
+    pub writes: Writes,
+    machine: Option<Torrent>,
+    under_way: Vec<Write>,
+    /// What it told the operator, since ever.
+    pub notices: Vec<Notice>,
+    checked: Option<(protocol::Revision, Hash)>,
+}
+
+impl TorrentNode {
+    /// A torrent with an empty data directory that is not running.
+    #[must_use]
+    pub fn new(id: &ClientId, topics: &Topics, rng: &mut Rng) -> Self {
+        let endpoint = format!("grpc://{id}:4700").parse().expect("an endpoint");
+        let setup = TorrentSetup {
+            endpoints: BTreeSet::from([endpoint]),
+            capacity_bytes: 1 << 30,
+            zone: None,
+            limits: TorrentLimits::default(),
+        };
+        Self {
+            id: id.clone(),
+            topics: topics.clone(),
+            setup,
+            disk: Self::empty_disk(rng),
+            writes: Writes::Within(Duration::from_millis(2)),
+            machine: None,
+            under_way: Vec::new(),
+            notices: Vec::new(),
+            checked: None,
+        }
+    }
+
+    /// A new data directory.
+    #[must_use]
+    pub fn empty_disk(rng: &mut Rng) -> TorrentDisk {
+        TorrentDisk {
+            instance: InstanceId(Uuid::from_bytes(rng.bytes())),
+            incarnation: Incarnation(0),
+            view: View::new(),
+            fragments: BTreeMap::new(),
+            remembered: RememberedTracker::default(),
+        }
+    }
+
+    /// Starts the daemon on what the disk holds.
+    pub fn start(&mut self, rng: &mut Rng) {
+        self.disk.incarnation = self.disk.incarnation.next();
+        let config = TorrentConfig {
+            client: self.id.clone(),
+            instance: self.disk.instance,
+            incarnation: self.disk.incarnation,
+            endpoints: self.setup.endpoints.clone(),
+            capacity_bytes: self.setup.capacity_bytes,
+            zone: self.setup.zone.clone(),
+            limits: self.setup.limits,
+        };
+        let stored: Vec<(Hash, u64)> =
+            self.disk.fragments.iter().map(|(hash, data)| (*hash, data.len() as u64)).collect();
+        let (view, remembered) = (self.disk.view.clone(), self.disk.remembered);
+        self.machine = Some(Torrent::new(config, view, stored, remembered, rng.bytes()));
+        self.checked = None;
+    }
+
+    /// The process ends at once.
+    pub fn crash(&mut self) {
+        self.machine = None;
+        self.under_way.clear();
+    }
+
+    /// The machine, if it runs.
+    #[must_use]
+    pub const fn running(&self) -> Option<&Torrent> {
+        self.machine.as_ref()
+    }
+
+    /// The machine, which must be running.
+    #[must_use]
+    pub fn machine(&self) -> &Torrent {
+        self.machine.as_ref().unwrap_or_else(|| panic!("{} is not running", self.id))
+    }
+
+    /// What it subscribes to.
+    #[must_use]
+    pub fn subscriptions(&self) -> Vec<String> {
+        self.topics.torrent_subscriptions(&self.id)
+    }
+
+    /// Its Last Will.
+    #[must_use]
+    pub fn will(&self, rng: &mut Rng) -> Publication {
+        let envelope = TorrentEnvelope {
+            event_id: EventId(Uuid::from_bytes(rng.bytes())),
+            client_identifier: Some(self.id.clone()),
+            instance: Some(self.disk.instance),
+            incarnation: Some(self.disk.incarnation),
+            in_reply_to: None,
+        };
+        let goodbye = ClientGoodbye { reason: Some(reason::CONNECTION_LOST.to_owned()) };
+        let payload = protocol::encode_torrent(&envelope, &TorrentEvent::from(goodbye));
+        Publication { topic: self.topics.shared(EventKind::ClientGoodbye), payload, retain: false }
+    }
+
+    /// Hands the machine an input and carries out what follows.
+    pub fn input(&mut self, input: TorrentInput, now: Moment, rng: &mut Rng) -> Vec<Publication> {
+        let Some(machine) = &mut self.machine else { return Vec::new() };
+        machine.handle(input, now);
+        self.execute(now, rng)
+    }
+
+    /// An event was heard.
+    pub fn hear(&mut self, heard: Heard, now: Moment, rng: &mut Rng) -> Vec<Publication> {
+        self.input(TorrentInput::Heard(heard), now, rng)
+    }
+
+    /// When the next write is done.
+    #[must_use]
+    pub fn next_write(&self) -> Option<Moment> {
+        self.under_way.iter().map(|write| write.done).min()
+    }
+
+    /// Ends a write that is due, if there is one.
+    pub fn end_write(&mut self, now: Moment, rng: &mut Rng) -> Vec<Publication> {
+        let Some(place) = self.under_way.iter().position(|write| write.done <= now) else {
+            return Vec::new();
+        };
+        let Write { fragment, data, .. } = self.under_way.remove(place);
+        let result = if self.writes == Writes::Fail {
+            Err("the disk is full".to_owned())
+        } else if Hash::of(&data) != fragment {
+            Err("the bytes do not match the hash".to_owned())
+        } else {
+            let size_bytes = data.len() as u64;
+            self.disk.fragments.insert(fragment, data);
+            Ok(size_bytes)
+        };
+        self.input(TorrentInput::Stored { fragment, result }, now, rng)
+    }
+
+    /// Whether a write is under way.
+    #[must_use]
+    pub const fn is_writing(&self) -> bool {
+        !self.under_way.is_empty()
+    }
+
+    fn execute(&mut self, now: Moment, rng: &mut Rng) -> Vec<Publication> {
+        let mut said = Vec::new();
+        let Some(machine) = &mut self.machine else { return said };
+        while let Some(notice) = machine.next_notice() {
+            self.notices.push(notice);
+        }
+        while let Some(command) = machine.next_command() {
+            match command {
+                TorrentCommand::Persist { changes, revision } => {
+                    for change in &changes {
+                        let applied = self.disk.view.apply(change);
+                        assert!(applied.is_ok(), "{}: {change:?} cannot be replayed: {applied:?}", self.id);
+                    }
+                    self.disk.view.set_revision(revision);
+                }
+                TorrentCommand::RememberTracker { epoch, instance, copies } => {
+                    let remembered = RememberedTracker { epoch, instance: Some(instance), copies };
+                    let before = self.disk.remembered;
+                    assert!(
+                        (epoch, Some(instance)) >= (before.epoch, before.instance),
+                        "{}: {remembered:?} after {before:?}",
+                        self.id
+                    );
+                    self.disk.remembered = remembered;
+                }
+                TorrentCommand::Say { direct, envelope, event } => {
+                    let kind = event.kind();
+                    let topic =
+                        if direct { self.topics.direct(kind, &self.id) } else { self.topics.shared(kind) };
+                    let payload = protocol::encode_torrent(&envelope, &event);
+                    said.push(Publication { topic, payload, retain: false });
+                }
+                TorrentCommand::Store { fragment, data } => {
+                    let done = match self.writes {
+                        Writes::Within(longest) => now + rng.wait(longest),
+                        Writes::Fail => now,
+                    };
+                    self.under_way.push(Write { fragment, data, done });
+                }
+                TorrentCommand::Delete { fragments } => {
+                    for fragment in fragments {
+                        self.disk.fragments.remove(&fragment);
+                    }
+                }
+            }
+        }
+        self.check();
+        said
+    }
+
+    fn check(&mut self) {
+        let Some(machine) = &self.machine else { return };
+        let (mine, persisted) = (machine.view(), &self.disk.view);
+        let now = (mine.revision(), mine.digest());
+        assert_eq!(now, (persisted.revision(), persisted.digest()), "{}: memory, disk", self.id);
+        assert_eq!(machine.stored().len(), self.disk.fragments.len(), "{}: inventory, disk", self.id);
+        if self.checked.replace(now) != Some(now) {
+            mine.check_invariants().unwrap_or_else(|violation| panic!("{}: {violation}", self.id));
+            assert!(mine == persisted, "{}: what was persisted does not reproduce the view", self.id);
+        }
+    }
+}
