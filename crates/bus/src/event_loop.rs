@@ -4,7 +4,6 @@
 //! writes; a client that does not can block for ever against a broker that does not either, when both send
 //! large packets.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,16 +11,16 @@ use bytes::Buf;
 use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v4::{Packet, Publish};
 use tokio::io::AsyncWriteExt;
-use tokio::sync::oneshot;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
 
+use crate::clock::Clock;
 use crate::connection::Connection;
 use crate::error::{LossReason, SessionLost};
+use crate::in_flight::InFlight;
 use crate::inbox::InboxSender;
 use crate::input::network_reason;
 use crate::message::Delivery;
-use crate::options::SessionOptions;
 use crate::output::Output;
 use crate::queue::{Queue, Queued};
 
@@ -67,7 +66,7 @@ impl EventLoop {
                 // In this order: a busy connection must not keep us from pinging, and what can be written goes
                 // before new work.
                 biased;
-                now = self.clock.ticks.tick() => self.keep_alive(now, has_room)?,
+                now = self.clock.tick() => self.keep_alive(now, has_room)?,
                 written = writer.write_buf(&mut self.output), if self.output.has_remaining() => {
                     self.clock.wrote(written.map_err(|error| network_reason(&error))?)?;
                 }
@@ -188,108 +187,4 @@ pub(crate) fn acknowledge(output: &mut Output, publish: &Publish) -> Result<(), 
 
 pub(crate) fn delivery(publish: Publish) -> Delivery {
     Delivery { topic: publish.topic, payload: publish.payload, retained: publish.retain }
-}
-
-/// What was sent and is not acknowledged.
-#[derive(Debug)]
-pub(crate) struct InFlight {
-    /// In the order of sending, which is that of nearly every broker's acknowledgements.
-    sent: VecDeque<Sent>,
-    limit: usize,
-    last_id: u16,
-}
-
-#[derive(Debug)]
-struct Sent {
-    packet_id: u16,
-    payload_bytes: usize,
-    confirm: Option<oneshot::Sender<()>>,
-}
-
-impl InFlight {
-    pub(crate) fn new(limit: u16) -> Self {
-        Self { sent: VecDeque::new(), limit: usize::from(limit.max(1)), last_id: 0 }
-    }
-
-    fn has_room(&self) -> bool {
-        self.sent.len() < self.limit
-    }
-
-    /// Gives the next message its packet id: never 0, never one that is in flight.
-    fn enter(&mut self, payload_bytes: usize, confirm: Option<oneshot::Sender<()>>) -> u16 {
-        loop {
-            self.last_id = self.last_id.checked_add(1).unwrap_or(1);
-            if self.sent.iter().all(|sent| sent.packet_id != self.last_id) {
-                break;
-            }
-        }
-        self.sent.push_back(Sent { packet_id: self.last_id, payload_bytes, confirm });
-        self.last_id
-    }
-
-    /// What is acknowledged, or `None` if nothing with this id is in flight.
-    fn acknowledge(&mut self, packet_id: u16) -> Option<Sent> {
-        let position = self.sent.iter().position(|sent| sent.packet_id == packet_id)?;
-        self.sent.remove(position)
-    }
-}
-
-/// When we last heard and said something.
-#[derive(Debug)]
-pub(crate) struct Clock {
-    ticks: Interval,
-    keep_alive: Duration,
-    write_timeout: Duration,
-    last_read: Instant,
-    last_write: Instant,
-    /// Since when a ping has not been answered.
-    pinged: Option<Instant>,
-    /// Since when something waits to be written and nothing was.
-    stuck: Option<Instant>,
-}
-
-impl Clock {
-    pub(crate) fn new(options: &SessionOptions) -> Self {
-        let keep_alive = options.effective_keep_alive();
-        let mut ticks = interval(keep_alive / 4);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let now = Instant::now();
-        let write_timeout = options.write_timeout;
-        Self { ticks, keep_alive, write_timeout, last_read: now, last_write: now, pinged: None, stuck: None }
-    }
-
-    fn read(&mut self) {
-        self.last_read = Instant::now();
-        self.pinged = None;
-    }
-
-    fn wrote(&mut self, bytes: usize) -> Result<(), LossReason> {
-        if bytes == 0 {
-            return Err(LossReason::ClosedByBroker);
-        }
-        self.last_write = Instant::now();
-        self.stuck = None;
-        Ok(())
-    }
-
-    /// At each tick: whether it is time to ping, or why the connection is taken for dead. While nothing is read
-    /// because the inbox is full, silence proves nothing.
-    fn check(&mut self, now: Instant, reading: bool, writing: bool) -> Result<bool, LossReason> {
-        self.stuck = if writing { self.stuck.or(Some(now)) } else { None };
-        if self.stuck.is_some_and(|since| now - since >= self.write_timeout) {
-            return Err(LossReason::Stuck { write_timeout: self.write_timeout });
-        }
-        if !reading {
-            self.pinged = None;
-        }
-        if self.pinged.is_some_and(|since| now - since >= self.keep_alive) {
-            return Err(LossReason::Silent { keep_alive: self.keep_alive });
-        }
-        let quiet = now - self.last_write.min(if reading { self.last_read } else { now });
-        let ping = self.pinged.is_none() && !writing && quiet >= self.keep_alive / 4 * 3;
-        if ping && reading {
-            self.pinged = Some(now);
-        }
-        Ok(ping)
-    }
 }

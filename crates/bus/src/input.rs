@@ -76,3 +76,73 @@ pub(crate) fn network_reason(error: &io::Error) -> LossReason {
         LossReason::Network { message: error.to_string() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Reads everything, in pieces, until the packets end or are wrong.
+    async fn packets(bytes: &[u8], piece: usize) -> (Vec<Packet>, Option<LossReason>) {
+        let (mut broker, mut client) = tokio::io::duplex(piece);
+        let writer = async {
+            // The reader may have given up.
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut broker, bytes).await;
+            drop(broker);
+        };
+        let reader = async {
+            let mut input = Input::new(1000);
+            let mut packets = Vec::new();
+            loop {
+                match input.next() {
+                    Ok(Some(packet)) => packets.push(packet),
+                    Ok(None) => {
+                        if input.read(&mut client).await.is_err() {
+                            return (packets, None);
+                        }
+                    }
+                    Err(reason) => return (packets, Some(reason)),
+                }
+            }
+        };
+        // The reader ends first or at the end of the writer.
+        tokio::select! {
+            result = reader => result,
+            () = async { writer.await; std::future::pending().await } => unreachable!(),
+        }
+    }
+
+    fn run<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_packets_or_a_reason_to_end_and_pieces_make_no_difference(
+            bytes in proptest::collection::vec(any::<u8>(), 0..300),
+            piece in 1_usize..64,
+        ) {
+            prop_assert_eq!(run(packets(&bytes, piece)), run(packets(&bytes, 1024)));
+        }
+
+        #[test]
+        fn any_packet_of_the_right_length_is_parsed_or_refused(
+            kind in 0_u8..=255,
+            body in proptest::collection::vec(any::<u8>(), 0..120),
+        ) {
+            let mut bytes = vec![kind, u8::try_from(body.len()).unwrap()];
+            bytes.extend(body);
+            let (packets, reason) = run(packets(&bytes, 1024));
+            prop_assert_eq!(packets.len() + usize::from(reason.is_some()), 1);
+        }
+    }
+
+    #[test]
+    fn a_packet_above_the_limit_is_refused_at_its_first_bytes() {
+        // A PUBLISH with a length of 2000 of which nothing more has come.
+        let (packets, reason) = run(packets(&[0x30, 0xd0, 0x0f], 16));
+        assert!(packets.is_empty());
+        assert_eq!(reason, Some(LossReason::PacketTooLarge { packet_bytes: 2000, limit_bytes: 1000 }));
+    }
+}

@@ -11,9 +11,11 @@
 
 mod backoff;
 mod broker_url;
+mod clock;
 mod connection;
 mod error;
 mod event_loop;
+mod in_flight;
 mod inbox;
 mod input;
 mod message;

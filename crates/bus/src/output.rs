@@ -122,3 +122,72 @@ impl Buf for Output {
         self.tail.advance(count);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rumqttc::mqttbytes::QoS;
+    use rumqttc::mqttbytes::v4::Publish;
+
+    use super::*;
+
+    fn written(mut output: Output) -> Bytes {
+        output.copy_to_bytes(output.remaining())
+    }
+
+    #[test]
+    fn a_publish_is_encoded_as_the_library_does_it_at_every_length_of_the_length() {
+        for size in [0, 1, 110, 127, 128, LARGE - 1, LARGE, 16_370, 16_384, 2_097_140, 2_097_152] {
+            let message =
+                Message { topic: "topic/ü".to_owned(), payload: vec![7; size].into(), retain: true };
+            let mut ours = Output::default();
+            ours.publish(0x1234, message.clone());
+            let mut publish = Publish::from_bytes(message.topic, QoS::AtLeastOnce, message.payload);
+            (publish.pkid, publish.retain) = (0x1234, true);
+            let mut theirs = Output::default();
+            theirs.packet(&Packet::Publish(publish)).unwrap();
+            assert_eq!(written(ours), written(theirs), "{size} bytes");
+        }
+    }
+
+    #[test]
+    fn a_large_payload_is_not_copied() {
+        let payload = Bytes::from(vec![1; LARGE]);
+        let mut output = Output::default();
+        output.publish(1, Message::new("x", payload.clone()));
+        assert!(output.chunks.iter().any(|chunk| chunk.as_ptr() == payload.as_ptr()));
+    }
+
+    #[test]
+    fn packets_leave_in_order_however_many_bytes_are_taken_at_once() {
+        let fill = |output: &mut Output| {
+            for id in 1..20 {
+                output.publish(id, Message::new("x", vec![1; usize::from(id) * 1000]));
+                output.puback(id);
+                output.ping();
+            }
+            output.disconnect();
+        };
+        let mut whole = Output::default();
+        fill(&mut whole);
+        let whole = written(whole);
+        for step in [1, 7, 4096, 100_000] {
+            let mut output = Output::default();
+            fill(&mut output);
+            let mut pieces = BytesMut::new();
+            while output.has_remaining() {
+                let mut slices = [IoSlice::new(&[]); 3];
+                let used = output.chunks_vectored(&mut slices);
+                assert!(used > 0 && slices[..used].iter().all(|slice| !slice.is_empty()));
+                assert_eq!(&slices[0][..], output.chunk());
+                let mut taken = 0;
+                for slice in &slices[..used] {
+                    let part = &slice[..slice.len().min(step - taken)];
+                    pieces.put_slice(part);
+                    taken += part.len();
+                }
+                output.advance(taken);
+            }
+            assert_eq!(pieces, whole, "{step} bytes at once");
+        }
+    }
+}

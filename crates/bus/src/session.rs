@@ -7,9 +7,11 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
+use crate::clock::Clock;
 use crate::connection::Connection;
 use crate::error::{OpenError, Step};
-use crate::event_loop::{Clock, EventLoop, InFlight};
+use crate::event_loop::EventLoop;
+use crate::in_flight::InFlight;
 use crate::inbox::{self, Inbox};
 use crate::message::Delivery;
 use crate::options::SessionOptions;
