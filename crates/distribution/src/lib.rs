@@ -9,6 +9,7 @@ pub mod copies;
 pub mod fragmenting;
 pub mod ids;
 pub mod limits;
+pub mod placement;
 pub mod time;
 pub mod torrent;
 pub mod tracker;

@@ -1,0 +1,173 @@
+//! What each torrent should hold, and how its distance from that bends its cost.
+//!
+//! Chance alone would leave the fullest of 100 torrents with 200 fragments each at 1.2 times the mean. So one that holds more than its fair
+//! share costs more, one that holds less costs less. The steps are few and the extremes are mild on purpose. Views that differ by
+//! a few fragments still find nearly the same order; decisions made at once, before any of them shows in the view, do not all
+//! fall on the emptiest torrent; and a newcomer is filled a few times faster than the others, not by every upload of the service.
+
+/// Largest weight of a torrent: what lets sums and products of a million torrents fit.
+pub(super) const MAX_WEIGHT: u64 = 1 << 52;
+
+/// Largest factor on a cost: see [`Share::pressure`].
+pub(super) const MAX_PRESSURE: u128 = 16;
+
+/// One copy of every fragment, as a share.
+const ONE_COPY: u64 = 1 << 32;
+
+/// About how many fragments are decided on before their outcome shows in the view.
+const WINDOW_FRAGMENTS: u128 = 64;
+
+/// By which part of its fair share a torrent may be off besides, before its cost changes much: 1/50.
+const SLACK_DIVISOR: u128 = 50;
+
+/// What a torrent should hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Share {
+    /// Of how many fragments it should hold a copy, in 2^-32 of all fragments.
+    fragments: u64,
+    /// How many of all bytes held it should hold, in 2^-32.
+    bytes: u64,
+}
+
+impl Share {
+    /// The factor on the cost of a torrent that holds `used_bytes` of the `total_bytes` that all hold: 4 while it holds about what
+    /// it should, down to 1 (preferred) for less, up to [`MAX_PRESSURE`] (avoided) for more.
+    ///
+    /// It follows the room that is left below a bound a little above the fair share: the loads settle where new
+    /// fragments come in proportion to that room, which is what keeps decisions on an old view from overshooting.
+    pub(super) const fn pressure(self, used_bytes: u64, total_bytes: u128, fragment_size_bytes: u64) -> u128 {
+        let fair = (total_bytes * self.bytes as u128) >> 32;
+        let window = (fragment_size_bytes as u128 * WINDOW_FRAGMENTS * self.fragments as u128) >> 32;
+        let slack = fair / SLACK_DIVISOR + window;
+        let room = (fair + slack).saturating_sub(used_bytes as u128);
+        // The steps lie in the geometric middle between rooms of 4, 2, 1, 1/2 and 1/4 slacks.
+        if room * 16 >= slack * 45 {
+            1
+        } else if room * 16 >= slack * 23 {
+            2
+        } else if room * 16 >= slack * 11 {
+            4
+        } else if room * 16 >= slack * 6 {
+            8
+        } else {
+            MAX_PRESSURE
+        }
+    }
+}
+
+/// What each torrent should hold: copies in proportion to the weights, but of one fragment never two at a torrent and, while there
+/// are zones enough, never two in a zone. `zones_by_torrent` are numbers below `zones`.
+pub(super) fn fair_shares(
+    weights: &[u64],
+    zones_by_torrent: &[usize],
+    zones: usize,
+    copies: usize,
+) -> Vec<Share> {
+    let copies = copies.min(weights.len());
+    let mut torrents_by_zone = vec![Vec::new(); zones];
+    for (torrent, zone) in zones_by_torrent.iter().enumerate() {
+        torrents_by_zone[*zone].push(torrent);
+    }
+    let mut weights_by_zone = vec![0; zones];
+    for (weight, zone) in weights.iter().zip(zones_by_torrent) {
+        weights_by_zone[*zone] += u128::from(*weight);
+    }
+
+    // Round by round as the places are filled: each zone that still has a torrent takes one, in the last round some zones do.
+    let mut fragments_by_zone = vec![0; zones];
+    let mut left = copies;
+    for round in 0.. {
+        let open: Vec<usize> = (0..zones).filter(|zone| torrents_by_zone[*zone].len() > round).collect();
+        let places = left.min(open.len());
+        if places == 0 {
+            break;
+        }
+        let open_weights: Vec<u128> = open.iter().map(|zone| weights_by_zone[*zone]).collect();
+        for (zone, fragments) in open.iter().zip(divide(places as u64 * ONE_COPY, &open_weights)) {
+            fragments_by_zone[*zone] += fragments;
+        }
+        left -= places;
+    }
+
+    let mut shares = vec![Share { fragments: 0, bytes: 0 }; weights.len()];
+    for (torrents, fragments) in torrents_by_zone.iter().zip(fragments_by_zone) {
+        let weights: Vec<u128> = torrents.iter().map(|torrent| u128::from(weights[*torrent])).collect();
+        for (torrent, fragments) in torrents.iter().zip(divide(fragments, &weights)) {
+            shares[*torrent] = Share { fragments, bytes: fragments / copies.max(1) as u64 };
+        }
+    }
+    shares
+}
+
+/// Divides `amount` in proportion to the weights, but gives none more than [`ONE_COPY`]: the others get what is over.
+fn divide(amount: u64, weights: &[u128]) -> Vec<u64> {
+    let mut heaviest_first: Vec<usize> = (0..weights.len()).collect();
+    heaviest_first.sort_by_key(|index| std::cmp::Reverse(weights[*index]));
+    let mut left = amount;
+    let mut left_weight: u128 = weights.iter().sum();
+    let mut parts = vec![0; weights.len()];
+    for index in heaviest_first {
+        let part = (u128::from(left) * weights[index]).checked_div(left_weight).unwrap_or(0);
+        parts[index] = u64::try_from(part).map_or(ONE_COPY, |part| part.min(ONE_COPY));
+        left -= parts[index];
+        left_weight -= weights[index];
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The shares in copies of 100 fragments.
+    fn percents(weights: &[u64], zones: &[usize], copies: usize) -> Vec<u64> {
+        let count = zones.iter().max().map_or(0, |zone| zone + 1);
+        let shares = fair_shares(weights, zones, count, copies);
+        shares.iter().map(|share| (share.fragments * 100 + ONE_COPY / 2) / ONE_COPY).collect()
+    }
+
+    #[test]
+    fn shares_follow_the_weights() {
+        assert_eq!(percents(&[1, 1, 1, 1], &[0, 1, 2, 3], 2), [50, 50, 50, 50]);
+        assert_eq!(percents(&[1, 2, 3, 4], &[0, 1, 2, 3], 2), [20, 40, 60, 80]);
+        assert_eq!(percents(&[1, 2, 3, 4], &[0, 0, 0, 0], 2), [20, 40, 60, 80]);
+    }
+
+    #[test]
+    fn no_torrent_should_hold_a_fragment_twice() {
+        assert_eq!(percents(&[1, 1, 8], &[0, 1, 2], 2), [50, 50, 100]);
+        assert_eq!(percents(&[1, 1, 8], &[0, 0, 0], 2), [50, 50, 100]);
+        assert_eq!(percents(&[1, 1, 8], &[0, 1, 2], 3), [100, 100, 100]);
+        assert_eq!(percents(&[1, 1, 8], &[0, 1, 2], 9), [100, 100, 100]);
+        assert_eq!(percents(&[1, 1, 8], &[0, 1, 2], 0), [0, 0, 0]);
+        assert_eq!(percents(&[], &[], 2), [0; 0]);
+    }
+
+    #[test]
+    fn no_zone_should_hold_a_fragment_twice_while_others_can() {
+        assert_eq!(percents(&[1, 1, 1, 1], &[0, 1, 1, 1], 2), [100, 33, 33, 33]);
+        assert_eq!(percents(&[1, 1, 1, 1], &[0, 1, 1, 2], 2), [50, 50, 50, 50]);
+        assert_eq!(percents(&[1, 1, 1, 1], &[0, 1, 1, 1], 3), [100, 67, 67, 67]);
+        assert_eq!(percents(&[1, 1, 1, 1], &[0, 0, 1, 1], 3), [75, 75, 75, 75]);
+    }
+
+    #[test]
+    fn the_extremes_fit() {
+        let weights = [MAX_WEIGHT; 1000];
+        let zones: Vec<usize> = (0..1000).collect();
+        assert!(percents(&weights, &zones, 500).iter().all(|percent| *percent == 50));
+        let share = Share { fragments: ONE_COPY, bytes: ONE_COPY };
+        assert_eq!(share.pressure(u64::MAX, u128::from(u64::MAX) << 20, u64::MAX), 1);
+        assert_eq!(share.pressure(u64::MAX, 0, 1), MAX_PRESSURE);
+        assert_eq!(share.pressure(0, 0, 0), 1);
+    }
+
+    #[test]
+    fn the_fuller_the_dearer() {
+        // 1000 fragments in two copies on 10 torrents: 200 each; a slack of 64/5 + 4.
+        let share = fair_shares(&[7; 10], &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9], 10, 2)[3];
+        let pressure = |held: u64| share.pressure(held << 18, 2000 << 18, 1 << 18);
+        let pressures: Vec<u128> = [0, 160, 180, 195, 200, 205, 207, 212, 220, 400].map(pressure).into();
+        assert_eq!(pressures, [1, 1, 2, 4, 4, 4, 8, 16, 16, 16]);
+    }
+}
