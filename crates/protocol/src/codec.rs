@@ -197,7 +197,10 @@ fn check_tracker_event(event: &TrackerEvent, limits: &Limits) -> Result<(), Deco
     let entries = |what, count| at_most(kind, what, count, limits.max_entries);
     let endpoints = |count| at_most(kind, "endpoints", count, limits.max_endpoints);
     match event {
-        TrackerEvent::TrackerHello(hello) => text(kind, hello.hash_algorithm.as_deref()),
+        TrackerEvent::TrackerHello(hello) => {
+            endpoints(hello.endpoints.as_ref().map_or(0, |endpoints| endpoints.len()))?;
+            text(kind, hello.hash_algorithm.as_deref())
+        }
         TrackerEvent::ClientJoinDenied(denied) => text(kind, denied.reason.as_deref()),
         TrackerEvent::ClientJoinAccepted(accepted) => {
             entries("files", accepted.add_file_infos.len() + accepted.remove_file_infos.len())?;

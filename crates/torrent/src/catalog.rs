@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use distribution::view::View;
 use distribution::{Copies, Torrent};
+use protocol::EndpointUri;
 use endpoint::{Catalog, Role, ServerState, ServerStatus};
 
 /// The torrent's state machine, lent for one question.
@@ -41,6 +42,10 @@ impl Catalog for TorrentCatalog<'_> {
 
     fn tracker_online(&self) -> bool {
         self.connected && self.machine.tracker_is_online()
+    }
+
+    fn tracker_endpoints(&self) -> Vec<EndpointUri> {
+        self.machine.tracker_endpoints().iter().cloned().collect()
     }
 
     fn role(&self) -> Role {

@@ -1,5 +1,6 @@
 //! The composition root: what a tracker is made of.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use daemon::config::print;
@@ -10,6 +11,7 @@ use daemon::{ExitCode, Failure, Shutdown, logging};
 use distribution::limits::{Rhythm, TrackerLimits};
 use distribution::{Tracker, TrackerConfig};
 use endpoint::{CatalogHandle, EndpointApi, ReadLimits, Services};
+use protocol::EndpointUri;
 use storage::{FragmentWriter, Store};
 use tokio::sync::{mpsc, oneshot};
 use tracing::info;
@@ -44,7 +46,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     serve_http(&config.common, metrics.clone(), readiness.clone()).await?;
     info!(%endpoint, broker = %config.common.broker, copies = %config.copies, "tracker starts");
 
-    let machine = machine(&config, &store)?;
+    let machine = machine(&config, &store, &endpoint)?;
     let writer = FragmentWriter::start(store.fragments().clone())
         .map_err(|error| Failure::text(ExitCode::Failed, format!("no thread for the store: {error}")))?;
     let (catalog, questions) = CatalogHandle::channel(WAITING_QUESTIONS);
@@ -91,7 +93,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     ended
 }
 
-fn machine(config: &Config, store: &Store) -> Result<Tracker, Failure> {
+fn machine(config: &Config, store: &Store, endpoint: &EndpointUri) -> Result<Tracker, Failure> {
     let unusable = |error: &dyn std::fmt::Display| Failure::text(ExitCode::Store, error);
     let view = store.view().load().map_err(|error| unusable(&error))?;
     let inventory: Result<Vec<_>, _> = store.fragments().inventory().collect();
@@ -104,6 +106,7 @@ fn machine(config: &Config, store: &Store) -> Result<Tracker, Failure> {
         rhythm: Rhythm::default(),
         limits,
         max_event_bytes: config.common.limits.max_event_bytes as u64,
+        endpoints: BTreeSet::from([endpoint.clone()]),
         require_direct: config.require_direct,
     };
     let seed = fastrand::u128(..).to_be_bytes();

@@ -56,6 +56,7 @@ pub fn tracker_config() -> TrackerConfig {
         rhythm: Rhythm::default(),
         limits: TrackerLimits::default(),
         max_event_bytes: 64 << 20,
+        endpoints: Default::default(),
         require_direct: false,
     }
 }

@@ -7,7 +7,7 @@ use protocol::event::{
     FragmentDistributionDelivered, FragmentDistributionFailed, FragmentDistributionObtained,
     FragmentDistributionRequested, FragmentDistributionStarted, TrackerEvent,
 };
-use protocol::{EventId, Hash};
+use protocol::{EventId, Feature, Hash};
 
 use super::Torrent;
 use crate::candidates::ranked;
@@ -34,6 +34,8 @@ struct Reservation {
 pub struct Holdings {
     held: BTreeMap<Hash, Holding>,
     staged: BTreeSet<Hash>,
+    /// Staged when the torrent asked to join: once registered, these have been told.
+    listed: BTreeSet<Hash>,
     storing: BTreeMap<Hash, (u64, EventId)>,
     reserved: BTreeMap<Hash, Reservation>,
     used_bytes: u64,
@@ -49,8 +51,8 @@ impl Holdings {
             .collect();
         let used_bytes = held.values().map(|holding| holding.size_bytes).sum();
         let digest = SetDigest::of_fragments(held.keys());
-        let (staged, storing, reserved) = Default::default();
-        Self { held, staged, storing, reserved, used_bytes, digest }
+        let (staged, listed, storing, reserved) = Default::default();
+        Self { held, staged, listed, storing, reserved, used_bytes, digest }
     }
 
     pub fn sizes(&self) -> BTreeMap<Hash, u64> {
@@ -94,12 +96,16 @@ impl Holdings {
         self.reserved.values().map(|reservation| reservation.until).min()
     }
 
-    /// The join listed everything held, so none of it waits for an *Ended* any more.
-    pub fn all_confirmed(&mut self) {
-        for hash in std::mem::take(&mut self.staged) {
-            if let Some(holding) = self.held.get_mut(&hash) {
-                holding.staged_since = None;
-            }
+    /// Everything held, with its sizes in bytes, as a request to join lists it.
+    pub fn list(&mut self) -> BTreeMap<Hash, u64> {
+        self.listed = self.staged.clone();
+        self.sizes()
+    }
+
+    /// The join was confirmed, so nothing that it listed waits for an *Ended* any more.
+    pub fn confirm_listed(&mut self) {
+        for hash in std::mem::take(&mut self.listed) {
+            self.confirm(&hash);
         }
     }
 
@@ -137,10 +143,15 @@ impl Holdings {
 
 impl Torrent {
     /// Asks for the fragment if the placement says that it falls to this torrent, and there is room.
-    pub(super) fn handle_started(&mut self, started: &FragmentDistributionStarted, now: Moment) {
+    pub(super) fn handle_started(&mut self, id: EventId, started: &FragmentDistributionStarted, now: Moment) {
         let (hash, size_bytes) = (started.hash, started.size_bytes);
         let me = &self.config.client;
         if !self.membership.is_registered() || self.view.holds(me, &hash) {
+            return;
+        }
+        if self.holdings.staged.contains(&hash) && self.tracker.has(Feature::Log) {
+            // An earlier attempt brought it, and the tracker does not know: its bytes need not come again.
+            self.say(FragmentDistributionObtained { hash }, Some(id));
             return;
         }
         let has_room = self.holdings.reserved.contains_key(&hash)
@@ -213,7 +224,7 @@ impl Torrent {
         if self.holdings.held.contains_key(&fragment) {
             self.holdings.confirm(&fragment);
         } else {
-            self.join_now(now, "the tracker counts on a fragment that is not here");
+            self.leave(now, "the tracker counts on a fragment that is not here");
         }
     }
 

@@ -27,7 +27,7 @@ pub enum Membership {
     /// *ClientJoinRequested* was said.
     Asking { request: EventId, deadline: Moment, failures: u32 },
     /// *ClientJoinSucceeded* was said.
-    Confirming { deadline: Moment, failures: u32 },
+    Confirming { request: EventId, confirmation: EventId, deadline: Moment, failures: u32 },
     /// Registered.
     Registered { next_heartbeat: Option<Moment> },
 }
@@ -107,6 +107,15 @@ impl Torrent {
         }
     }
 
+    /// There is no tracker, so there is nobody to ask: its hello will say when there is. In case that gets lost, the torrent asks after a
+    /// long while.
+    pub(super) fn wait_for_hello(&mut self, now: Moment) {
+        if self.membership.is_connected() {
+            let ask_at = now + self.draw.jittered(self.config.limits.retry_delay.1);
+            self.membership = Membership::Outside { ask_at, failures: 0 };
+        }
+    }
+
     fn ask_later(&mut self, now: Moment) {
         let failures = self.membership.failures();
         let (first, longest) = self.config.limits.retry_delay;
@@ -133,7 +142,7 @@ impl Torrent {
     }
 
     fn ask(&mut self, failures: u32, now: Moment) {
-        let stored = self.holdings.sizes();
+        let stored = self.holdings.list();
         let is_bound = !self.view.files().is_empty() || !stored.is_empty();
         let request = ClientJoinRequested {
             hash_algorithm: HASH_ALGORITHM.to_owned(),
@@ -152,6 +161,7 @@ impl Torrent {
             features: Features::all(),
             capacity_bytes: Some(self.config.capacity_bytes),
             zone: self.config.zone.clone(),
+            seen_epoch: self.tracker.highest_epoch(),
         };
         let request = self.say(request, None);
         let deadline = now + self.config.limits.join_timeout;
@@ -161,7 +171,7 @@ impl Torrent {
     /// Steps 6 to 8: the view becomes the tracker's, durably, and then the tracker is told.
     pub(super) fn handle_accepted(&mut self, envelope: &TrackerEnvelope, answer: JoinAnswer, now: Moment) {
         let Membership::Asking { request, failures, .. } = self.membership else { return };
-        let answers_us = envelope.in_reply_to.is_none_or(|id| id == request);
+        let answers_us = Self::answers(envelope, request);
         if answer.client_identifier != self.config.client || !answers_us {
             return;
         }
@@ -179,10 +189,15 @@ impl Torrent {
         self.view = view;
         self.commands.push_back(TorrentCommand::Persist { changes, revision });
         self.delete(answer.remove_fragment_infos.iter());
-        self.say(ClientJoinSucceeded {}, Some(envelope.event_id));
+        let confirmation = self.say(ClientJoinSucceeded {}, Some(envelope.event_id));
         let deadline = now + self.config.limits.join_timeout;
-        self.membership = Membership::Confirming { deadline, failures };
+        self.membership = Membership::Confirming { request, confirmation, deadline, failures };
         self.apply_held(now);
+    }
+
+    /// Whether this is the answer to what we said (S11). A tracker that knows only the specification does not say what it answers.
+    fn answers(envelope: &TrackerEnvelope, said: EventId) -> bool {
+        envelope.in_reply_to.map_or(envelope.epoch.is_none(), |id| id == said)
     }
 
     /// Alternative 3.
@@ -192,12 +207,11 @@ impl Torrent {
         denied: ClientJoinDenied,
         now: Moment,
     ) {
-        let request = match self.membership {
-            Membership::Asking { request, .. } => Some(request),
-            Membership::Confirming { .. } => None,
-            Membership::Offline | Membership::Outside { .. } | Membership::Registered { .. } => return,
+        let (Membership::Asking { request, .. } | Membership::Confirming { request, .. }) = self.membership
+        else {
+            return;
         };
-        let answers_us = envelope.in_reply_to.zip(request).is_none_or(|(told, asked)| told == asked);
+        let answers_us = Self::answers(envelope, request);
         if denied.client_identifier != self.config.client || !answers_us {
             return;
         }
@@ -206,12 +220,14 @@ impl Torrent {
         self.leave(now, "the tracker denied the join");
     }
 
-    /// The change that names this torrent was applied.
-    pub(super) fn registered(&mut self, now: Moment) {
-        if let Membership::Confirming { .. } = self.membership {
+    /// The change that names this torrent was applied. It may stem from an earlier confirmation, which listed other fragments.
+    pub(super) fn registered(&mut self, envelope: &TrackerEnvelope, now: Moment) {
+        if let Membership::Confirming { confirmation, .. } = self.membership
+            && Self::answers(envelope, confirmation)
+        {
             self.membership =
                 Membership::Registered { next_heartbeat: self.tracker.heartbeat().map(|_| now) };
-            self.holdings.all_confirmed();
+            self.holdings.confirm_listed();
             self.notices.push_back(Notice::Registered);
         }
     }

@@ -18,7 +18,7 @@ use crate::view::{Adoption, Change, FileInfo};
 /// Changes that came before the one they follow.
 #[derive(Debug, Default)]
 pub struct Log {
-    held: BTreeMap<Revision, TrackerEvent>,
+    held: BTreeMap<Revision, (TrackerEnvelope, TrackerEvent)>,
     /// Since when something is missing.
     gap_since: Option<Moment>,
 }
@@ -39,22 +39,24 @@ impl Torrent {
         if !self.membership.follows_changes() {
             return;
         }
+        // The answer will say from where on the tracker's changes count; the own revision may be another tracker's.
+        let is_asking = matches!(self.membership, Membership::Asking { .. });
         if !self.tracker.has(Feature::Log) {
-            if !matches!(self.membership, Membership::Asking { .. }) {
-                self.apply_event(event, self.view.revision(), now);
+            if !is_asking {
+                self.apply_event(envelope, event, self.view.revision(), now);
             }
             return;
         }
         match envelope.revision {
             // An answer to a repeated question: it changes nothing that is not known.
             None => self.settle_answer(&event),
-            Some(revision) if revision <= self.view.revision() => {}
+            Some(revision) if !is_asking && revision <= self.view.revision() => {}
             Some(revision) => {
-                self.log.held.insert(revision, event);
+                self.log.held.insert(revision, (*envelope, event));
                 if self.log.held.len() > self.config.limits.held_changes {
-                    return self.join_now(now, "too many changes are missing");
+                    return self.leave(now, "too many changes are missing");
                 }
-                if !matches!(self.membership, Membership::Asking { .. }) {
+                if !is_asking {
                     self.apply_held(now);
                 }
             }
@@ -65,9 +67,9 @@ impl Torrent {
     pub(super) fn apply_held(&mut self, now: Moment) {
         let next = self.view.revision().next();
         self.log.held = self.log.held.split_off(&next);
-        while let Some(event) = self.log.held.remove(&self.view.revision().next()) {
+        while let Some((envelope, event)) = self.log.held.remove(&self.view.revision().next()) {
             let revision = self.view.revision().next();
-            self.apply_event(event, revision, now);
+            self.apply_event(&envelope, event, revision, now);
             if !self.membership.follows_changes() {
                 return;
             }
@@ -84,19 +86,32 @@ impl Torrent {
         }
     }
 
-    fn apply_event(&mut self, event: TrackerEvent, revision: Revision, now: Moment) {
-        let (changes, consequence) = changes_of(event);
-        for change in &changes {
-            let Err(error) = self.view.apply(change) else { continue };
-            self.notices.push_back(Notice::OutOfStep(error.to_string()));
-            if self.tracker.has(Feature::Log) {
-                return self.join_now(now, "a change does not fit the view");
-            }
+    fn apply_event(
+        &mut self,
+        envelope: &TrackerEnvelope,
+        event: TrackerEvent,
+        revision: Revision,
+        now: Moment,
+    ) {
+        let (mut changes, consequence) = changes_of(event);
+        let mut misfit = None;
+        changes.retain(|change| self.view.apply(change).map_err(|error| misfit = Some(error)).is_ok());
+        let is_out_of_step = misfit.is_some() && self.tracker.has(Feature::Log);
+        if !is_out_of_step {
+            self.view.set_revision(revision);
         }
-        self.view.set_revision(revision);
+        let revision = self.view.revision();
         self.commands.push_back(TorrentCommand::Persist { changes, revision });
+        if let Some(error) = misfit {
+            self.notices.push_back(Notice::OutOfStep(error.to_string()));
+        }
+        if is_out_of_step {
+            return self.leave(now, "a change does not fit the view");
+        }
         match consequence {
-            Consequence::Registered(client) if client == self.config.client => self.registered(now),
+            Consequence::Registered(client) if client == self.config.client => {
+                self.registered(envelope, now);
+            }
             Consequence::Registered(client) => self.tracker.peer_changed(&client),
             Consequence::Unregistered(client) if client == self.config.client => {
                 self.join_now(now, "the tracker unregistered this torrent");
@@ -105,6 +120,22 @@ impl Torrent {
             Consequence::Removed => self.delete_what_no_file_uses(),
             Consequence::Ended(fragment) => self.settle(fragment, now),
             Consequence::Nothing => {}
+        }
+    }
+}
+
+impl Torrent {
+    /// A tracker with a log says itself what becomes of the peer. One that knows only the specification says nothing: its torrents draw
+    /// the conclusion themselves (Client Goodbye, step 3).
+    pub(super) fn handle_peer_goodbye(&mut self, client: ClientId) {
+        let follows = self.membership.follows_changes() && !matches!(self.membership, Membership::Asking { .. });
+        if self.tracker.has(Feature::Log) || !follows || self.view.client(&client).is_none() {
+            return self.tracker.peer_said_goodbye(client);
+        }
+        let change = Change::ClientUnregistered { client };
+        if self.view.apply(&change).is_ok() {
+            let revision = self.view.revision();
+            self.commands.push_back(TorrentCommand::Persist { changes: vec![change], revision });
         }
     }
 }

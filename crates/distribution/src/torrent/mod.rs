@@ -141,8 +141,10 @@ impl Torrent {
                 }
             }
             TorrentInput::Heard(Heard::Torrent { issuer, event, .. }) => {
-                if let TorrentEvent::ClientGoodbye(_) = event {
-                    self.tracker.peer_said_goodbye(issuer.client);
+                if let TorrentEvent::ClientGoodbye(_) = event
+                    && issuer.client != self.config.client
+                {
+                    self.handle_peer_goodbye(issuer.client);
                 }
             }
             TorrentInput::Stored { fragment, result } => self.handle_stored(fragment, result, now),
@@ -164,7 +166,9 @@ impl Torrent {
             TrackerEvent::TrackerGoodbye(_) => self.handle_tracker_goodbye(envelope, now),
             TrackerEvent::ClientJoinAccepted(answer) => self.handle_accepted(envelope, answer, now),
             TrackerEvent::ClientJoinDenied(denied) => self.handle_denied(envelope, denied, now),
-            TrackerEvent::FragmentDistributionStarted(started) => self.handle_started(&started, now),
+            TrackerEvent::FragmentDistributionStarted(started) => {
+                self.handle_started(envelope.event_id, &started, now);
+            }
             TrackerEvent::FragmentDistributionDelivered(delivered) => {
                 self.handle_delivered(envelope.event_id, delivered);
             }
@@ -222,6 +226,12 @@ impl Torrent {
     #[must_use]
     pub const fn tracker_is_online(&self) -> bool {
         self.tracker.is_online()
+    }
+
+    /// Where the tracker can be asked, as far as it told.
+    #[must_use]
+    pub const fn tracker_endpoints(&self) -> &BTreeSet<EndpointUri> {
+        self.tracker.endpoints()
     }
 
     /// Whether this torrent is a registered client.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use protocol::event::{TrackerEnvelope, TrackerEvent, TrackerHello};
-use protocol::{ClientId, Epoch, Feature, Features, InstanceId};
+use protocol::{ClientId, EndpointUri, Epoch, Feature, Features, InstanceId};
 
 use super::{RememberedTracker, Torrent};
 use crate::command::TorrentCommand;
@@ -12,25 +12,38 @@ use crate::copies::Copies;
 use crate::limits::Rhythm;
 use crate::time::Moment;
 
+/// Who is in charge at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Online {
+    Nobody,
+    /// A tracker that numbers its starts: the highest seen.
+    Numbered,
+    /// A tracker that knows only the specification.
+    SpecOnly,
+}
+
 /// What is known of the tracker in charge.
 #[derive(Debug)]
 pub struct KnownTracker {
-    /// The highest (epoch, instance) seen, ever: what is below it is ignored (T2). A tracker that knows only the specification has none.
+    /// The highest (epoch, instance) seen, ever: what is below it is ignored (T2).
     highest: RememberedTracker,
-    online: bool,
+    online: Online,
     features: Features,
     heartbeat: Duration,
     suspects: BTreeSet<ClientId>,
+    endpoints: BTreeSet<EndpointUri>,
 }
 
 impl KnownTracker {
     pub fn remembered(highest: RememberedTracker) -> Self {
         let heartbeat = Rhythm::default().heartbeat;
-        Self { highest, online: false, features: Features::NONE, heartbeat, suspects: BTreeSet::new() }
+        let (online, features) = (Online::Nobody, Features::NONE);
+        let (suspects, endpoints) = Default::default();
+        Self { highest, online, features, heartbeat, suspects, endpoints }
     }
 
     pub const fn is_online(&self) -> bool {
-        self.online
+        !matches!(self.online, Online::Nobody)
     }
 
     pub const fn has(&self, feature: Feature) -> bool {
@@ -59,14 +72,42 @@ impl KnownTracker {
     }
 
     pub fn forget_connection(&mut self) {
-        self.online = false;
-        self.features = Features::NONE;
+        self.is_gone();
         self.suspects.clear();
     }
 
-    fn key(&self) -> (Epoch, Option<InstanceId>) {
-        (self.highest.epoch, self.highest.instance)
+    /// The highest epoch ever seen.
+    pub fn highest_epoch(&self) -> Option<Epoch> {
+        self.highest.instance.map(|_| self.highest.epoch)
     }
+
+    pub const fn endpoints(&self) -> &BTreeSet<EndpointUri> {
+        &self.endpoints
+    }
+
+    fn is_gone(&mut self) {
+        self.online = Online::Nobody;
+        self.features = Features::NONE;
+    }
+
+    /// Whether it is that very tracker that is online.
+    fn is(&self, key: Option<Key>) -> bool {
+        match key {
+            Some((epoch, instance)) => {
+                self.online == Online::Numbered
+                    && (epoch, Some(instance)) == (self.highest.epoch, self.highest.instance)
+            }
+            None => self.online == Online::SpecOnly,
+        }
+    }
+}
+
+/// Which start of which tracker.
+type Key = (Epoch, InstanceId);
+
+/// None of a tracker that knows only the specification.
+fn key_of(envelope: &TrackerEnvelope) -> Option<Key> {
+    envelope.epoch.zip(envelope.instance)
 }
 
 /// Shortest time between heartbeats that a tracker can ask for: a hostile one must not make the torrent flood the bus.
@@ -78,14 +119,15 @@ impl Torrent {
     /// Of trackers that number their starts, the highest one. One that knows only the specification is listened to while no other is
     /// online.
     pub(super) fn is_in_charge(&self, envelope: &TrackerEnvelope, event: &TrackerEvent) -> bool {
-        let Some(epoch) = envelope.epoch else {
-            return !(self.tracker.online && self.tracker.highest.instance.is_some());
+        let Some((epoch, instance)) = key_of(envelope) else {
+            return self.tracker.online != Online::Numbered;
         };
-        let key = (epoch, envelope.instance);
+        let told = (epoch, Some(instance));
+        let highest = (self.tracker.highest.epoch, self.tracker.highest.instance);
         match event {
             TrackerEvent::TrackerHello(_)
             | TrackerEvent::ClientJoinAccepted(_)
-            | TrackerEvent::ClientJoinDenied(_) => key >= self.tracker.key(),
+            | TrackerEvent::ClientJoinDenied(_) => told >= highest,
             TrackerEvent::TrackerGoodbye(_)
             | TrackerEvent::ClientRegistered(_)
             | TrackerEvent::ClientUnregistered(_)
@@ -93,7 +135,7 @@ impl Torrent {
             | TrackerEvent::FileRemoved(_)
             | TrackerEvent::FragmentDistributionStarted(_)
             | TrackerEvent::FragmentDistributionDelivered(_)
-            | TrackerEvent::FragmentDistributionEnded(_) => key == self.tracker.key(),
+            | TrackerEvent::FragmentDistributionEnded(_) => told == highest,
         }
     }
 
@@ -105,12 +147,16 @@ impl Torrent {
         hello: &TrackerHello,
         now: Moment,
     ) {
-        let key = (envelope.epoch.unwrap_or_default(), envelope.instance);
-        let is_new = key.1.is_none() || !self.tracker.online || key != self.tracker.key();
-        self.tracker.online = true;
-        self.tracker.features = hello.features;
+        let key = key_of(envelope);
+        // One that knows only the specification says hello once, when it starts.
+        let is_new = key.is_none() || !self.tracker.is(key);
+        (self.tracker.online, self.tracker.features) = match key {
+            Some(_) => (Online::Numbered, hello.features),
+            None => (Online::SpecOnly, Features::NONE),
+        };
         let heartbeat = hello.heartbeat_ms.map_or(Rhythm::default().heartbeat, Duration::from_millis);
         self.tracker.heartbeat = heartbeat.max(SHORTEST_HEARTBEAT);
+        self.tracker.endpoints = hello.endpoints.clone().unwrap_or_default();
         self.remember(envelope, hello.copies);
         if is_new || direct {
             self.tracker.suspects.clear();
@@ -122,16 +168,21 @@ impl Torrent {
 
     /// A tracker that answers our request without a hello before it: it numbers its starts, so it speaks what we announced to it.
     pub(super) fn handle_answering_tracker(&mut self, envelope: &TrackerEnvelope) {
-        let key = (envelope.epoch.unwrap_or_default(), envelope.instance);
-        if envelope.epoch.is_some() && (!self.tracker.online || key != self.tracker.key()) {
-            self.tracker.features = Features::all();
-            self.remember(envelope, None);
+        let key = key_of(envelope);
+        if self.tracker.is(key) {
+            return;
         }
-        self.tracker.online = true;
+        // What is held was said by another one.
+        self.log.clear();
+        (self.tracker.online, self.tracker.features) = match key {
+            Some(_) => (Online::Numbered, Features::all()),
+            None => (Online::SpecOnly, Features::NONE),
+        };
+        self.remember(envelope, None);
     }
 
     fn remember(&mut self, envelope: &TrackerEnvelope, copies: Option<u64>) {
-        let (Some(epoch), Some(instance)) = (envelope.epoch, envelope.instance) else { return };
+        let Some((epoch, instance)) = key_of(envelope) else { return };
         let copies = copies.or(self.tracker.highest.copies);
         let highest = RememberedTracker { epoch, instance: Some(instance), copies };
         if highest != self.tracker.highest {
@@ -142,10 +193,10 @@ impl Torrent {
 
     /// The torrent is unregistered. It keeps its view and its fragments, serves them, and waits for the next hello.
     pub(super) fn handle_tracker_goodbye(&mut self, envelope: &TrackerEnvelope, now: Moment) {
-        if envelope.epoch.is_none() || envelope.instance == self.tracker.highest.instance {
-            self.tracker.online = false;
-            self.tracker.features = Features::NONE;
+        if self.tracker.is(key_of(envelope)) {
+            self.tracker.is_gone();
             self.leave(now, "the tracker said goodbye");
+            self.wait_for_hello(now);
         }
     }
 }

@@ -12,10 +12,12 @@ mod joins;
 mod members;
 mod presence;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use protocol::event::{TorrentEvent, TrackerEnvelope, TrackerEvent};
-use protocol::{ClientId, Epoch, EventId, Features, Hash, Heard, InstanceId, Revision, event::Issuer};
+use protocol::{
+    ClientId, EndpointUri, Epoch, EventId, Features, Hash, Heard, InstanceId, Revision, event::Issuer,
+};
 
 use crate::command::{Audience, RequestId, TrackerCommand};
 use crate::copies::Copies;
@@ -42,6 +44,8 @@ pub struct TrackerConfig {
     pub limits: TrackerLimits,
     /// Largest event in bytes: a file or a view that would need a larger one is refused.
     pub max_event_bytes: u64,
+    /// Where the tracker can be asked and given files, announced to the torrents.
+    pub endpoints: BTreeSet<EndpointUri>,
     /// Whether torrents on shared topics are ignored.
     pub require_direct: bool,
 }
@@ -120,16 +124,21 @@ impl Tracker {
 
     /// Takes one input.
     pub fn handle(&mut self, input: TrackerInput, now: Moment) {
+        self.presence.poll_fence(now, &self.config.rhythm);
         match input {
             TrackerInput::Connected { epoch, instance } => self.handle_connected(epoch, instance, now),
             TrackerInput::ConnectionLost => self.handle_connection_lost(),
             TrackerInput::Heard(Heard::Tracker { envelope, event, .. }) => {
                 self.handle_tracker(&envelope, &event, now)
             }
-            TrackerInput::Heard(Heard::Torrent { event_id, issuer, direct, event, .. }) => {
-                self.handle_torrent(event_id, &issuer, direct, event, now);
+            TrackerInput::Heard(Heard::Torrent { event_id, in_reply_to, issuer, direct, event }) => {
+                let is_ignored = self.config.require_direct && !direct;
+                if !is_ignored && self.presence.decides() && !self.members.is_older(&issuer) {
+                    self.members.heard(&issuer, now);
+                    self.handle_torrent(event_id, in_reply_to, &issuer, event, now);
+                }
             }
-            TrackerInput::FileUploaded { request, hash, file } => self.handle_file(request, hash, file),
+            TrackerInput::FileUploaded { request, hash, file } => self.handle_file(request, hash, &file),
             TrackerInput::FragmentUnreadable { fragment } => self.handle_unreadable(fragment),
             TrackerInput::Tick => {}
             TrackerInput::ShutDown => self.handle_shut_down(),
@@ -140,21 +149,17 @@ impl Tracker {
     fn handle_torrent(
         &mut self,
         id: EventId,
+        in_reply_to: Option<EventId>,
         issuer: &Issuer,
-        direct: bool,
         event: TorrentEvent,
         now: Moment,
     ) {
-        let ignored = self.config.require_direct && !direct;
-        if ignored || !self.presence.decides(now, &self.config.rhythm) || self.members.is_older(issuer) {
-            return;
-        }
         match event {
             TorrentEvent::ClientJoinRequested(request) => {
                 self.handle_join_requested(id, issuer, &request, now)
             }
-            TorrentEvent::ClientJoinSucceeded(_) => self.handle_join_succeeded(issuer, now),
-            TorrentEvent::ClientJoinFailed(_) => self.joins.forget(&issuer.client),
+            TorrentEvent::ClientJoinSucceeded(_) => self.handle_join_succeeded(id, in_reply_to, issuer, now),
+            TorrentEvent::ClientJoinFailed(_) => self.joins.forget(issuer),
             TorrentEvent::ClientGoodbye(goodbye) => self.handle_goodbye(issuer, &goodbye, now),
             TorrentEvent::ClientHeartbeat(heartbeat) => self.handle_heartbeat(issuer, &heartbeat, now),
             TorrentEvent::FragmentDistributionRequested(body) => {
@@ -170,7 +175,7 @@ impl Tracker {
     /// Everything that time alone brings about.
     fn poll(&mut self, now: Moment) {
         self.poll_presence(now);
-        if self.presence.decides(now, &self.config.rhythm) {
+        if self.presence.decides() {
             self.joins.expire(now);
             self.poll_leases(now);
             self.poll_distributions(now);
@@ -180,13 +185,14 @@ impl Tracker {
     /// When [`TrackerInput::Tick`] is due; none while nothing waits.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Moment> {
-        let due = [
-            self.presence.next_hello(),
+        let decisions = [
             self.joins.next_deadline(),
             self.members.next_lease_end(&self.config.rhythm),
             self.distributions.next_deadline(&self.config.limits),
         ];
-        self.presence.is_connected().then(|| due.into_iter().flatten().min()).flatten()
+        // One that decides nothing would only be woken for nothing.
+        let decisions = decisions.into_iter().flatten().filter(|_| self.presence.decides());
+        decisions.chain(self.presence.next_hello()).min()
     }
 
     /// What to do next; none when all is done.
@@ -232,14 +238,8 @@ impl Tracker {
         self.commands.push_back(TrackerCommand::Say { to, envelope, event: event.into() });
     }
 
-    fn answer(
-        &mut self,
-        to: Audience,
-        in_reply_to: EventId,
-        revision: Option<Revision>,
-        event: impl Into<TrackerEvent>,
-    ) {
-        let envelope = self.envelope(revision, Some(in_reply_to));
+    fn answer(&mut self, to: Audience, in_reply_to: EventId, event: impl Into<TrackerEvent>) {
+        let envelope = self.envelope(None, Some(in_reply_to));
         self.commands.push_back(TrackerCommand::Say { to, envelope, event: event.into() });
     }
 
@@ -247,10 +247,20 @@ impl Tracker {
     ///
     /// The changes have been applied to the view already, so they fit.
     fn commit(&mut self, changes: Vec<Change>, event: impl Into<TrackerEvent>) {
+        self.commit_answer(changes, None, event);
+    }
+
+    /// The same, where it also answers an event.
+    fn commit_answer(
+        &mut self,
+        changes: Vec<Change>,
+        in_reply_to: Option<EventId>,
+        event: impl Into<TrackerEvent>,
+    ) {
         let revision = self.view.revision().next();
         self.view.set_revision(revision);
         self.commands.push_back(TrackerCommand::Persist { changes, revision });
-        let envelope = self.envelope(Some(revision), None);
+        let envelope = self.envelope(Some(revision), in_reply_to);
         self.commands.push_back(TrackerCommand::Say { to: Audience::All, envelope, event: event.into() });
     }
 

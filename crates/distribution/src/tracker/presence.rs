@@ -19,6 +19,8 @@ pub struct Presence {
     next_hello: Moment,
     /// When the tracker's own hello last came back through the broker.
     last_echo: Moment,
+    /// That was too long ago.
+    is_fenced: bool,
     stepped_down: bool,
 }
 
@@ -36,8 +38,12 @@ impl Presence {
     }
 
     /// Whether the tracker may change the view now. One whose own hello stays away may have been replaced without knowing (T5).
-    pub fn decides(&self, now: Moment, rhythm: &Rhythm) -> bool {
-        self.is_connected() && now.since(self.last_echo) < rhythm.hello_echo
+    pub const fn decides(&self) -> bool {
+        self.is_connected() && !self.is_fenced
+    }
+
+    pub fn poll_fence(&mut self, now: Moment, rhythm: &Rhythm) {
+        self.is_fenced |= now.since(self.last_echo) >= rhythm.hello_echo;
     }
 
     pub fn next_hello(&self) -> Option<Moment> {
@@ -48,11 +54,14 @@ impl Presence {
 impl Tracker {
     /// Every connection has an epoch and an instance of its own, so every torrent joins again: nobody has to know what it missed.
     pub(super) fn handle_connected(&mut self, epoch: Epoch, instance: InstanceId, now: Moment) {
-        let stepped_down = false;
+        self.handle_connection_lost();
+        let (is_fenced, stepped_down) = (false, false);
         let instance = Some(instance);
-        self.presence = Presence { epoch, instance, next_hello: now, last_echo: now, stepped_down };
+        self.presence =
+            Presence { epoch, instance, next_hello: now, last_echo: now, is_fenced, stepped_down };
         let clients: Vec<_> = self.view.clients().keys().cloned().collect();
-        self.distributions.await_return_of(&clients, now + self.config.rhythm.lease);
+        let until = now + self.config.rhythm.lease;
+        self.distributions.await_return_of(clients.iter().cloned(), now, until);
         let changes: Vec<_> =
             clients.into_iter().map(|client| Change::ClientUnregistered { client }).collect();
         if !changes.is_empty() {
@@ -87,6 +96,7 @@ impl Tracker {
             copies: Some(self.config.copies.number()),
             lease_ms: millis(rhythm.lease),
             heartbeat_ms: millis(rhythm.heartbeat),
+            endpoints: Some(self.config.endpoints.clone()),
             probe: None,
         };
         let envelope = self.envelope(Some(self.view.revision()), None);
@@ -94,15 +104,29 @@ impl Tracker {
     }
 
     /// Hears itself, or another tracker. Of two, the one with the higher (epoch, instance) stays (T3); one that was overwritten on the
-    /// retained topic says its hello again (T6).
+    /// retained topic says its hello again (T6), and so does one whose goodbye is said by somebody else.
     pub(super) fn handle_tracker(&mut self, envelope: &TrackerEnvelope, event: &TrackerEvent, now: Moment) {
-        let TrackerEvent::TrackerHello(_) = event else { return };
         if !self.presence.is_connected() {
             return;
         }
-        if envelope.instance == self.presence.instance {
-            self.presence.last_echo = now;
-            return;
+        let is_own = envelope.instance == self.presence.instance;
+        match event {
+            TrackerEvent::TrackerHello(_) if is_own => return self.handle_echo(now),
+            TrackerEvent::TrackerHello(_) => {}
+            TrackerEvent::TrackerGoodbye(_) if is_own => {
+                self.presence.next_hello = now;
+                return;
+            }
+            TrackerEvent::TrackerGoodbye(_)
+            | TrackerEvent::ClientJoinAccepted(_)
+            | TrackerEvent::ClientJoinDenied(_)
+            | TrackerEvent::ClientRegistered(_)
+            | TrackerEvent::ClientUnregistered(_)
+            | TrackerEvent::FileInfoPublished(_)
+            | TrackerEvent::FileRemoved(_)
+            | TrackerEvent::FragmentDistributionStarted(_)
+            | TrackerEvent::FragmentDistributionDelivered(_)
+            | TrackerEvent::FragmentDistributionEnded(_) => return,
         }
         let theirs = (envelope.epoch.unwrap_or_default(), envelope.instance);
         if theirs > (self.presence.epoch, self.presence.instance) {
@@ -110,6 +134,14 @@ impl Tracker {
             self.commands.push_back(TrackerCommand::StepDown { by: theirs.1, epoch: theirs.0 });
         } else {
             self.presence.next_hello = now;
+        }
+    }
+
+    /// The broker still carries what the tracker says.
+    fn handle_echo(&mut self, now: Moment) {
+        self.presence.last_echo = now;
+        if std::mem::take(&mut self.presence.is_fenced) {
+            self.members.all_heard(now);
         }
     }
 

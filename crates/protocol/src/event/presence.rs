@@ -1,7 +1,10 @@
 //! Who is there: the tracker's hello and goodbye, a torrent's goodbye.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
+use crate::EndpointUri;
 use crate::features::Features;
 use crate::wire::int64;
 
@@ -46,6 +49,9 @@ pub struct TrackerHello {
         skip_serializing_if = "Option::is_none"
     )]
     pub heartbeat_ms: Option<u64>,
+    /// Where the tracker can be asked, and given files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoints: Option<BTreeSet<EndpointUri>>,
     /// Padding: the tracker sends a hello of the largest size to itself to see that the broker lets it through.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe: Option<String>,

@@ -103,6 +103,7 @@ pub(super) fn empty_request() -> ClientJoinRequested {
         features: Features::NONE,
         capacity_bytes: None,
         zone: None,
+        seen_epoch: None,
     }
 }
 
@@ -210,6 +211,7 @@ pub(super) fn absurd_tracker_events(stranger: &ClientId) -> Vec<TrackerEvent> {
             copies: Some(number),
             lease_ms: Some(number),
             heartbeat_ms: Some(number),
+            endpoints: Some(BTreeSet::new()),
             probe: Some("x".repeat(10_000)),
         })
     }));

@@ -216,6 +216,9 @@ fn most_entries(said: &Said) -> usize {
 /// The largest number of endpoints of one torrent.
 fn most_endpoints(said: &Said) -> usize {
     match said {
+        Said::Tracker(_, TrackerEvent::TrackerHello(body)) => {
+            body.endpoints.as_ref().map_or(0, |endpoints| endpoints.len())
+        }
         Said::Tracker(_, TrackerEvent::ClientJoinAccepted(body)) => {
             body.clients.values().map(|client| client.endpoints.len()).max().unwrap_or(0)
         }

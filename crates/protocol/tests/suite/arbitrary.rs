@@ -208,8 +208,14 @@ fn unregistered_reason() -> impl Strategy<Value = UnregisteredReason> {
 
 fn hello() -> impl Strategy<Value = TrackerHello> {
     let numbers = (option::of(count()), option::of(count()), option::of(count()), option::of(count()));
-    (features(), option::of(text()), numbers, option::of("x{0,200}")).prop_map(
-        |(features, hash_algorithm, (fragment_size_bytes, copies, lease_ms, heartbeat_ms), probe)| {
+    let places = (option::of(endpoints()), option::of("x{0,200}"));
+    (features(), option::of(text()), numbers, places).prop_map(
+        |(
+            features,
+            hash_algorithm,
+            (fragment_size_bytes, copies, lease_ms, heartbeat_ms),
+            (endpoints, probe),
+        )| {
             TrackerHello {
                 features,
                 hash_algorithm,
@@ -217,6 +223,7 @@ fn hello() -> impl Strategy<Value = TrackerHello> {
                 copies,
                 lease_ms,
                 heartbeat_ms,
+                endpoints,
                 probe,
             }
         },
@@ -225,10 +232,10 @@ fn hello() -> impl Strategy<Value = TrackerHello> {
 
 fn requested() -> impl Strategy<Value = ClientJoinRequested> {
     let has = (btree_map(hash(), file(), 0..4), btree_map(hash(), fragment(), 0..6), endpoints());
-    let may = (features(), option::of(count()), option::of(client()));
+    let may = (features(), option::of(count()), option::of(client()), option::of(count().prop_map(Epoch)));
     (text(), option::of(count()), has, may).prop_map(|(hash_algorithm, fragment_size_bytes, has, may)| {
         let (known_file_infos, stored_fragments, endpoints) = has;
-        let (features, capacity_bytes, zone) = may;
+        let (features, capacity_bytes, zone, seen_epoch) = may;
         ClientJoinRequested {
             hash_algorithm,
             fragment_size_bytes,
@@ -238,6 +245,7 @@ fn requested() -> impl Strategy<Value = ClientJoinRequested> {
             features,
             capacity_bytes,
             zone,
+            seen_epoch,
         }
     })
 }

@@ -152,6 +152,7 @@ fn strip_torrent_event(event: &mut TorrentEvent) {
             request.features = Features::NONE;
             request.capacity_bytes = None;
             request.zone = None;
+            request.seen_epoch = None;
         }
         TorrentEvent::ClientJoinFailed(failed) => failed.reason = None,
         TorrentEvent::ClientGoodbye(goodbye) => goodbye.reason = None,
@@ -272,6 +273,7 @@ fn hello() -> TrackerHello {
         copies: Some(2),
         lease_ms: Some(10_000),
         heartbeat_ms: Some(3_000),
+        endpoints: Some(endpoints("grpc://10.0.0.1:7401")),
         probe: None,
     }
 }
@@ -317,6 +319,7 @@ fn requested() -> ClientJoinRequested {
         features: Features::all(),
         capacity_bytes: Some(1 << 40),
         zone: Some(client("rack-b")),
+        seen_epoch: Some(Epoch(2)),
     }
 }
 

@@ -119,6 +119,7 @@ pub fn body(kind: EventKind) -> Vec<Property> {
             added("Copies", Int64),
             added("LeaseMs", Int64),
             added("HeartbeatMs", Int64),
+            added("Endpoints", EndpointSet),
             added("Probe", Text),
         ],
         EventKind::TrackerGoodbye | EventKind::ClientJoinSucceeded => vec![],
@@ -131,6 +132,7 @@ pub fn body(kind: EventKind) -> Vec<Property> {
             added("Features", FeatureWords),
             added("Capacity", Int64),
             added("Zone", Client),
+            added("SeenEpoch", Int64),
         ],
         EventKind::ClientJoinAccepted => vec![
             required("ClientIdentifier", Client),
