@@ -238,11 +238,13 @@ impl Store {
     /// Makes all changes of the view and of the meta values durable: once for a whole batch. (Fragments need none.)
     pub fn flush(&self) -> Result<(), StoreFailed> {
         self.health.check()?;
+        self.view.write_pending()?;
         self.engine.flush().map_err(|error| self.health.fail("flush the database", error))
     }
 
     /// Makes everything durable, so that the next start has nothing to read again. Dropping the store tries the same.
     pub fn close(self) -> Result<(), StoreFailed> {
+        self.view.write_pending()?;
         self.fragments.checkpoint()
     }
 }

@@ -1,7 +1,7 @@
 //! Where each fragment lies, in the database.
 //!
-//! It is not flushed with each write. Everything behind the last checkpoint is read again from the segments when the
-//! store opens, so what the index lost in a power cut comes back.
+//! New entries wait in memory until a checkpoint, because a batch costs the database as much as a hundred entries. Everything
+//! behind the last checkpoint is read again from the segments when the store opens, so what a crash takes comes back.
 //!
 //! ```text
 //!  key                  value (numbers are little endian u32)
@@ -9,12 +9,13 @@
 //!  "checkpoint"         segment, offset: every record before this place is in the index, durably
 //! ```
 
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
 use protocol::Hash;
 
 use super::record::Place;
-use crate::engine::{self, Batch, Engine, EngineError, Space};
+use crate::engine::{self, Batch, Engine, EngineError, Pair, Space};
 
 const CHECKPOINT: &[u8] = b"checkpoint";
 const FRAGMENT: u8 = b'f';
@@ -27,10 +28,15 @@ pub(super) struct Location {
 }
 
 /// The index of the fragments.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Index {
     engine: Arc<dyn Engine>,
+    /// What the database does not know yet; `None` for what is no longer there.
+    pending: RwLock<HashMap<Hash, Option<Location>>>,
 }
+
+/// Entries that may wait; more are handed to the database without being flushed.
+const MAX_PENDING: usize = 4096;
 
 fn key(hash: &Hash) -> [u8; 33] {
     let mut key = [FRAGMENT; 33];
@@ -53,41 +59,87 @@ fn location(value: &[u8]) -> Result<Location, EngineError> {
     Ok(Location { place: Place { segment, offset }, length_bytes })
 }
 
+fn entry(pair: Result<Pair, EngineError>) -> Result<(Hash, Location), EngineError> {
+    let (key, value) = pair?;
+    let hash: [u8; 32] = key[1..].try_into().map_err(|_| damaged("a key"))?;
+    Ok((Hash::from_bytes(hash), location(&value)?))
+}
+
 impl Index {
     pub fn new(engine: Arc<dyn Engine>) -> Self {
-        Self { engine }
+        Self { engine, pending: RwLock::default() }
+    }
+
+    fn pending(&self) -> RwLockWriteGuard<'_, HashMap<Hash, Option<Location>>> {
+        self.pending.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn get(&self, hash: &Hash) -> Result<Option<Location>, EngineError> {
-        self.engine.get(Space::Index, &key(hash))?.map(|value| location(&value)).transpose()
+        let pending = self.pending.read().unwrap_or_else(PoisonError::into_inner);
+        match pending.get(hash) {
+            Some(location) => Ok(*location),
+            // Under the lock: an entry must not be on its way while it is looked for.
+            None => self.engine.get(Space::Index, &key(hash))?.map(|value| location(&value)).transpose(),
+        }
     }
 
-    /// Sets some entries and removes others, all or none.
+    /// Sets some entries and removes others.
     pub fn apply<'a>(
         &self,
         set: impl IntoIterator<Item = (&'a Hash, Location)>,
         remove: impl IntoIterator<Item = &'a Hash>,
     ) -> Result<(), EngineError> {
-        let mut batch = Batch::default();
-        for (hash, location) in set {
-            let mut value = Vec::with_capacity(12);
-            for number in [location.place.segment, location.place.offset, location.length_bytes] {
-                value.extend_from_slice(&number.to_le_bytes());
-            }
-            batch.put(key(hash), value);
-        }
-        for hash in remove {
-            batch.remove(key(hash));
-        }
-        if batch.is_empty() { Ok(()) } else { self.engine.apply(Space::Index, batch) }
+        let mut pending = self.pending();
+        pending.extend(set.into_iter().map(|(hash, location)| (*hash, Some(location))));
+        pending.extend(remove.into_iter().map(|hash| (*hash, None)));
+        if pending.len() > MAX_PENDING { self.write(&mut pending) } else { Ok(()) }
     }
 
-    /// All entries in the order of their hashes.
+    /// Hands everything to the database.
+    fn write(&self, pending: &mut HashMap<Hash, Option<Location>>) -> Result<(), EngineError> {
+        if pending.is_empty() {
+            return Ok(());
+        }
+        let mut batch = Batch::default();
+        for (hash, location) in pending.iter() {
+            match location {
+                Some(Location { place, length_bytes }) => {
+                    let numbers = [place.segment, place.offset, *length_bytes].map(u32::to_le_bytes);
+                    batch.put(key(hash), numbers.as_flattened());
+                }
+                None => batch.remove(key(hash)),
+            }
+        }
+        self.engine.apply(Space::Index, batch)?;
+        pending.clear();
+        Ok(())
+    }
+
+    /// All entries in the order of their hashes. What changes meanwhile may be seen as before or as after.
     pub fn entries(&self) -> impl Iterator<Item = Result<(Hash, Location), EngineError>> {
-        engine::scan(&*self.engine, Space::Index, &[FRAGMENT]).map(|pair| {
-            let (key, value) = pair?;
-            let hash: [u8; 32] = key[1..].try_into().map_err(|_| damaged("a key"))?;
-            Ok((Hash::from_bytes(hash), location(&value)?))
+        // The copy comes first: what goes from here to the database afterwards is then seen twice rather than not at all,
+        // and the copy wins.
+        let pending = self.pending.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut pending = BTreeMap::from_iter(pending).into_iter().peekable();
+        let mut stored = engine::scan(&*self.engine, Space::Index, &[FRAGMENT]).map(entry).peekable();
+        std::iter::from_fn(move || {
+            loop {
+                let next_stored = match stored.peek() {
+                    Some(Ok((hash, _))) => Some(*hash),
+                    Some(Err(_)) => return stored.next(),
+                    None => None,
+                };
+                let next_pending = pending.peek().map(|(hash, _)| *hash);
+                match (next_pending, next_stored) {
+                    (None, _) => return stored.next(),
+                    (Some(pending), Some(before)) if before < pending => return stored.next(),
+                    (Some(pending), Some(same)) if same == pending => drop(stored.next()),
+                    (Some(_), _) => {}
+                }
+                if let Some((hash, Some(location))) = pending.next() {
+                    return Some(Ok((hash, location)));
+                }
+            }
         })
     }
 
@@ -108,11 +160,13 @@ impl Index {
 
     /// Forgets everything.
     pub fn clear(&self) -> Result<(), EngineError> {
+        self.pending().clear();
         self.engine.clear(Space::Index)
     }
 
     /// Makes everything applied so far durable.
     pub fn flush(&self) -> Result<(), EngineError> {
+        self.write(&mut self.pending())?;
         self.engine.flush()
     }
 }

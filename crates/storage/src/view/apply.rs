@@ -18,28 +18,64 @@ use crate::engine::{Batch, Engine, EngineError, MAX_VALUE_BYTES, Space, scan};
 /// Most holders of one fragment that a value has room for.
 const MAX_HOLDERS: usize = MAX_VALUE_BYTES / size_of::<Number>() - 1;
 
-/// The writes that the changes come to. After an error `known` must not be used any more.
-pub(super) fn batch_of(
-    engine: &dyn Engine,
-    known: &mut Known,
-    changes: &[Change],
-    revision: Revision,
-) -> Result<Batch, EngineError> {
-    let mut writing = Writing { engine, known, writes: BTreeMap::new(), fragments: BTreeMap::new() };
-    for change in changes {
-        writing.change(change)?;
-    }
-    writing.known.head.revision = revision;
-    writing.finish()
-}
-
-/// What was changed so far, not yet in the database.
-struct Writing<'a> {
-    engine: &'a dyn Engine,
-    known: &'a mut Known,
+/// What was changed and is not yet in the database.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
     writes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     /// Fragments that were touched; `None` for those that are no more.
     fragments: BTreeMap<Hash, Option<FragmentEntity>>,
+}
+
+impl Pending {
+    /// How many entities are waiting.
+    pub fn len(&self) -> usize {
+        self.writes.len() + self.fragments.len()
+    }
+
+    /// The writes that everything pending comes to; nothing is pending then.
+    pub fn take_batch(&mut self) -> Result<Batch, EngineError> {
+        let mut batch = Batch::default();
+        for (key, value) in std::mem::take(&mut self.writes) {
+            match value {
+                Some(value) => batch.put(key, value),
+                None => batch.remove(key),
+            }
+        }
+        for (hash, fragment) in std::mem::take(&mut self.fragments) {
+            match fragment {
+                Some(fragment) if fragment.holders.len() > MAX_HOLDERS => {
+                    let reason = format!("fragment {hash} has more than {MAX_HOLDERS} holders");
+                    return Err(io::Error::new(io::ErrorKind::InvalidInput, reason).into());
+                }
+                Some(fragment) => batch.put(hash_key(FRAGMENT, &hash), fragment.encode()),
+                None => batch.remove(hash_key(FRAGMENT, &hash)),
+            }
+        }
+        Ok(batch)
+    }
+}
+
+/// Adds what the changes come to. After an error neither `known` nor `pending` may be used any more.
+pub(super) fn apply(
+    engine: &dyn Engine,
+    known: &mut Known,
+    pending: &mut Pending,
+    changes: &[Change],
+    revision: Revision,
+) -> Result<(), EngineError> {
+    let mut writing = Writing { engine, known, pending };
+    for change in changes {
+        writing.change(change)?;
+    }
+    known.head.revision = revision;
+    pending.writes.insert(HEAD.to_vec(), Some(known.head.encode()));
+    Ok(())
+}
+
+struct Writing<'a> {
+    engine: &'a dyn Engine,
+    known: &'a mut Known,
+    pending: &'a mut Pending,
 }
 
 impl Writing<'_> {
@@ -60,7 +96,7 @@ impl Writing<'_> {
             }
             Change::FragmentRemoved { hash } => {
                 if !self.known.is_in_a_file(hash) {
-                    self.fragments.insert(*hash, None);
+                    self.pending.fragments.insert(*hash, None);
                 }
                 Ok(())
             }
@@ -96,9 +132,9 @@ impl Writing<'_> {
         if self.get(&key)?.is_some() {
             return Ok(());
         }
-        self.writes.insert(key, Some(FileEntity::of(file).encode()));
+        self.pending.writes.insert(key, Some(FileEntity::of(file).encode()));
         for (chunk, fragments) in file.fragments.chunks(CHUNK_FRAGMENTS).enumerate() {
-            self.writes.insert(chunk_key(hash, chunk), Some(encode_chunk(fragments)));
+            self.pending.writes.insert(chunk_key(hash, chunk), Some(encode_chunk(fragments)));
         }
         file.distinct_fragments().iter().for_each(|fragment| self.known.use_fragment(fragment));
         Ok(())
@@ -114,12 +150,12 @@ impl Writing<'_> {
             let key = chunk_key(hash, chunk);
             let value = self.get(&key)?.ok_or_else(damaged)?;
             fragments.extend(super::encoding::decode_chunk(&value).ok_or_else(damaged)?);
-            self.writes.insert(key, None);
+            self.pending.writes.insert(key, None);
         }
-        self.writes.insert(key, None);
+        self.pending.writes.insert(key, None);
         for fragment in fragments {
             if self.known.disuse_fragment(&fragment) {
-                self.fragments.insert(fragment, None);
+                self.pending.fragments.insert(fragment, None);
             }
         }
         Ok(())
@@ -134,11 +170,11 @@ impl Writing<'_> {
         self.unregister(client)?;
         let number = self.known.next_number;
         self.known.register(client.clone(), number);
-        self.writes.insert(number_key(CLIENT, number), Some(encode_client(client, registration)));
+        self.pending.writes.insert(number_key(CLIENT, number), Some(encode_client(client, registration)));
         for (index, endpoint) in (0..=u8::MAX).zip(&registration.endpoints) {
             let mut key = number_key(ENDPOINT, number);
             key.push(index);
-            self.writes.insert(key, Some(endpoint.as_str().as_bytes().to_vec()));
+            self.pending.writes.insert(key, Some(endpoint.as_str().as_bytes().to_vec()));
         }
         for hash in stored {
             let is_in_a_file = self.known.is_in_a_file(hash);
@@ -157,19 +193,20 @@ impl Writing<'_> {
 
     fn unregister(&mut self, client: &ClientId) -> Result<(), EngineError> {
         let Some(number) = self.known.unregister(client) else { return Ok(()) };
-        self.writes.insert(number_key(CLIENT, number), None);
+        self.pending.writes.insert(number_key(CLIENT, number), None);
         let prefix = number_key(ENDPOINT, number);
         for pair in scan(self.engine, Space::View, &prefix) {
-            self.writes.insert(pair?.0, None);
+            self.pending.writes.insert(pair?.0, None);
         }
         // It may have been registered by an earlier change of the same batch.
-        let of_it = self.writes.range_mut(prefix.clone()..).take_while(|(key, _)| key.starts_with(&prefix));
+        let of_it =
+            self.pending.writes.range_mut(prefix.clone()..).take_while(|(key, _)| key.starts_with(&prefix));
         of_it.for_each(|(_, value)| *value = None);
         Ok(())
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
-        match self.writes.get(key) {
+        match self.pending.writes.get(key) {
             Some(value) => Ok(value.clone()),
             None => self.engine.get(Space::View, key),
         }
@@ -177,7 +214,7 @@ impl Writing<'_> {
 
     /// A fragment as it is now; holders that have gone are forgotten on the occasion.
     fn fragment(&mut self, hash: &Hash) -> Result<&mut Option<FragmentEntity>, EngineError> {
-        match self.fragments.entry(*hash) {
+        match self.pending.fragments.entry(*hash) {
             Entry::Occupied(entry) => Ok(entry.into_mut()),
             Entry::Vacant(entry) => {
                 let mut fragment = load::fragment(self.engine, hash)?;
@@ -194,27 +231,5 @@ impl Writing<'_> {
         let size_bytes = u32::try_from(size_bytes).ok();
         let fragment = self.fragment(hash)?;
         Ok(fragment.get_or_insert_with(|| FragmentEntity { size_bytes, holders: Vec::new() }))
-    }
-
-    fn finish(self) -> Result<Batch, EngineError> {
-        let mut batch = Batch::default();
-        batch.put(HEAD, self.known.head.encode());
-        for (key, value) in self.writes {
-            match value {
-                Some(value) => batch.put(key, value),
-                None => batch.remove(key),
-            }
-        }
-        for (hash, fragment) in self.fragments {
-            match fragment {
-                Some(fragment) if fragment.holders.len() > MAX_HOLDERS => {
-                    let reason = format!("fragment {hash} has more than {MAX_HOLDERS} holders");
-                    return Err(io::Error::new(io::ErrorKind::InvalidInput, reason).into());
-                }
-                Some(fragment) => batch.put(hash_key(FRAGMENT, &hash), fragment.encode()),
-                None => batch.remove(hash_key(FRAGMENT, &hash)),
-            }
-        }
-        Ok(batch)
     }
 }

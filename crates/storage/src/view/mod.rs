@@ -18,6 +18,7 @@ use crate::health::{Health, StoreFailed};
 
 pub use load::LoadError;
 
+use apply::Pending;
 use encoding::{Head, Number};
 
 /// The view of one store. Clones share it.
@@ -25,8 +26,18 @@ use encoding::{Head, Number};
 pub struct ViewStore {
     engine: Arc<dyn Engine>,
     health: Health,
-    known: Arc<Mutex<Option<Known>>>,
+    state: Arc<Mutex<State>>,
 }
+
+/// Changes wait here until the next flush, because a batch costs the database as much as a hundred entities.
+#[derive(Debug, Default)]
+struct State {
+    known: Option<Known>,
+    pending: Pending,
+}
+
+/// Entities that may wait; more are written without being flushed.
+const MAX_PENDING: usize = 4096;
 
 /// What has to be known to apply a change.
 #[derive(Debug, Default)]
@@ -82,44 +93,62 @@ fn beginning(hash: &Hash) -> u64 {
 
 impl ViewStore {
     pub(crate) fn new(engine: Arc<dyn Engine>, health: Health) -> Self {
-        Self { engine, health, known: Arc::default() }
+        Self { engine, health, state: Arc::default() }
     }
 
-    fn known(&self) -> MutexGuard<'_, Option<Known>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The view as the changes so far have left it.
-    pub fn load(&self) -> Result<View, LoadError> {
-        let mut known = self.known();
-        let (view, loaded) = load::load(&*self.engine)?;
-        *known = Some(loaded);
+    pub fn load(&self) -> Result<View, ViewError> {
+        let mut state = self.state();
+        self.write(&mut state)?;
+        let (view, known) = load::load(&*self.engine)?;
+        state.known = Some(known);
         Ok(view)
     }
 
     /// Applies changes that a view has accepted, in order and atomically, and says that the view is then at `revision`.
     ///
     /// Durable after the next flush of the store. Changes that a view would refuse must not be given.
-    pub fn apply(&self, changes: &[Change], revision: Revision) -> Result<(), ApplyError> {
+    pub fn apply(&self, changes: &[Change], revision: Revision) -> Result<(), ViewError> {
         self.health.check()?;
-        let mut known = self.known();
-        if known.is_none() {
-            *known = Some(load::load(&*self.engine)?.1);
+        let mut state = self.state();
+        let State { known, pending } = &mut *state;
+        let known = match known {
+            Some(known) => known,
+            None => known.insert(load::load(&*self.engine)?.1),
+        };
+        apply::apply(&*self.engine, known, pending, changes, revision)
+            .map_err(|error| self.health.fail("write the view", error))?;
+        if pending.len() > MAX_PENDING {
+            self.write(&mut state)?;
         }
-        let Some(known) = known.as_mut() else { return Ok(()) };
-        let batch = apply::batch_of(&*self.engine, known, changes, revision);
-        let applied = batch.and_then(|batch| self.engine.apply(Space::View, batch));
-        applied.map_err(|error| self.health.fail("write the view", error).into())
+        Ok(())
+    }
+
+    /// Hands all changes so far to the database.
+    pub(crate) fn write_pending(&self) -> Result<(), StoreFailed> {
+        self.write(&mut self.state())
+    }
+
+    fn write(&self, state: &mut State) -> Result<(), StoreFailed> {
+        if state.pending.len() == 0 {
+            return Ok(());
+        }
+        self.health.check()?;
+        let batch = state.pending.take_batch();
+        let written = batch.and_then(|batch| self.engine.apply(Space::View, batch));
+        written.map_err(|error| self.health.fail("write the view", error))
     }
 
     /// Forgets the whole view, atomically; the next join makes a new one. Durable after the next flush of the store.
-    pub fn clear(&self) -> Result<(), ApplyError> {
+    pub fn clear(&self) -> Result<(), ViewError> {
         self.health.check()?;
-        let mut known = self.known();
-        let cleared = self.remove_all();
-        cleared.map_err(|error| self.health.fail("write the view", error))?;
-        *known = None;
-        Ok(())
+        let mut state = self.state();
+        *state = State::default();
+        self.remove_all().map_err(|error| self.health.fail("write the view", error).into())
     }
 
     fn remove_all(&self) -> Result<(), EngineError> {
@@ -136,13 +165,22 @@ impl ViewStore {
 
 const HEAD_KIND: u8 = encoding::HEAD[0];
 
-/// Why changes were not applied.
+/// Why the view was not loaded, or changes were not applied.
 #[derive(Debug, thiserror::Error)]
-pub enum ApplyError {
+pub enum ViewError {
     /// What is stored could not be read.
     #[error(transparent)]
     Load(#[from] LoadError),
     /// The store no longer writes.
     #[error(transparent)]
     Failed(#[from] StoreFailed),
+}
+
+impl Drop for ViewStore {
+    /// The last clone hands over what is pending, so that only a crash loses what was not flushed.
+    fn drop(&mut self) {
+        if Arc::strong_count(&self.state) == 1 {
+            drop(self.write_pending());
+        }
+    }
 }

@@ -201,15 +201,15 @@ fn try_every_call(fault: Fault, outcomes: u64) {
 
 #[test]
 fn a_crash_at_any_call_loses_nothing_that_was_promised() {
-    try_every_call(Fault::Crash, 40);
+    try_every_call(Fault::Crash, 16);
 }
 
 #[test]
 fn an_error_at_any_call_loses_nothing_that_was_promised() {
-    try_every_call(Fault::Io, 20);
+    try_every_call(Fault::Io, 8);
 }
 
 #[test]
 fn a_full_disk_at_any_call_loses_nothing_that_was_promised() {
-    try_every_call(Fault::NoSpace, 20);
+    try_every_call(Fault::NoSpace, 8);
 }
