@@ -101,6 +101,7 @@ impl SpecTorrent {
                         .parse()
                         .expect("an endpoint")]),
                     features: Features::NONE,
+                    seen_epoch: None,
                     capacity_bytes: None,
                     zone: None,
                 };

@@ -59,6 +59,7 @@ pub struct RememberedTracker {
 
 /// What happens to a torrent.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "an input is handled at once: none is ever kept")]
 pub enum TorrentInput {
     /// The bus is there: connected and subscribed.
     Connected,

@@ -5,11 +5,12 @@
 
 use std::collections::BTreeMap;
 
-use protocol::event::{ClientJoinDenied, ClientJoinRequested, Issuer};
+use protocol::event::{ClientJoinDenied, ClientJoinRequested, Issuer, TrackerEnvelope};
 use protocol::{ClientId, DeniedCode, EventId, Features};
 
 use super::Tracker;
 use super::members::Member;
+use crate::command::TrackerCommand;
 use crate::time::Moment;
 use crate::view::{Adoption, Change, JoinAnswer, JoinRefused, answer_join};
 
@@ -19,6 +20,8 @@ struct PendingJoin {
     request: EventId,
     issuer: Issuer,
     features: Features,
+    /// Names the answer, also where it is repeated, and says up to which change it reaches.
+    envelope: TrackerEnvelope,
     answer: JoinAnswer,
     adoption: Adoption,
     deadline: Moment,
@@ -31,8 +34,24 @@ pub struct Joins {
 }
 
 impl Joins {
-    pub fn forget(&mut self, client: &ClientId) {
-        self.pending.remove(client);
+    /// The torrent gave up. An earlier start of it, or another data directory, speaks for itself alone.
+    pub fn forget(&mut self, issuer: &Issuer) {
+        if self.of(issuer).is_some() {
+            self.pending.remove(&issuer.client);
+        }
+    }
+
+    fn of(&self, issuer: &Issuer) -> Option<&PendingJoin> {
+        let join = self.pending.get(&issuer.client)?;
+        let same = (join.issuer.instance, join.issuer.incarnation) == (issuer.instance, issuer.incarnation);
+        same.then_some(join)
+    }
+
+    /// Whether a later start of the same torrent is joining.
+    fn is_older(&self, issuer: &Issuer) -> bool {
+        self.pending.get(&issuer.client).is_some_and(|join| {
+            join.issuer.instance == issuer.instance && join.issuer.incarnation > issuer.incarnation
+        })
     }
 
     pub fn is_pending(&self, client: &ClientId) -> bool {
@@ -61,6 +80,9 @@ impl Tracker {
         now: Moment,
     ) {
         let features = request.features.shared_with(Features::all());
+        if self.joins.is_older(issuer) {
+            return;
+        }
         if self.joins.pending.get(&issuer.client).is_some_and(|join| join.request == id) {
             return self.repeat_answer(&issuer.client);
         }
@@ -69,7 +91,9 @@ impl Tracker {
                 let deadline = now + self.config.limits.join_timeout;
                 let issuer = issuer.clone();
                 let client = issuer.client.clone();
-                let join = PendingJoin { request: id, issuer, features, answer, adoption, deadline };
+                let envelope = self.envelope(Some(self.view.revision()), Some(id));
+                let join =
+                    PendingJoin { request: id, issuer, features, envelope, answer, adoption, deadline };
                 self.joins.pending.insert(client.clone(), join);
                 self.repeat_answer(&client);
             }
@@ -106,10 +130,9 @@ impl Tracker {
 
     fn repeat_answer(&mut self, client: &ClientId) {
         let Some(join) = self.joins.pending.get(client) else { return };
-        let (to, request, answer) =
-            (Self::audience(client, join.features), join.request, join.answer.clone());
-        let revision = self.view.revision();
-        self.answer(to, request, Some(revision), answer);
+        let (to, envelope, event) =
+            (Self::audience(client, join.features), join.envelope, join.answer.clone().into());
+        self.commands.push_back(TrackerCommand::Say { to, envelope, event });
     }
 
     fn deny(&mut self, client: &ClientId, features: Features, request: EventId, refused: JoinRefused) {
@@ -118,12 +141,20 @@ impl Tracker {
             reason_code: refused.code,
             reason: Some(refused.reason),
         };
-        self.answer(Self::audience(client, features), request, None, denied);
+        self.answer(Self::audience(client, features), request, denied);
     }
 
-    pub(super) fn handle_join_succeeded(&mut self, issuer: &Issuer, now: Moment) {
-        let Some(join) = self.joins.pending.get(&issuer.client) else { return };
-        if (join.issuer.instance, join.issuer.incarnation) != (issuer.instance, issuer.incarnation) {
+    /// `id` names the confirmation, `confirmed` the answer that it confirms: one that confirms an earlier answer says nothing of this one
+    /// (S11). A torrent that knows only the specification does not say.
+    pub(super) fn handle_join_succeeded(
+        &mut self,
+        id: EventId,
+        confirmed: Option<EventId>,
+        issuer: &Issuer,
+        now: Moment,
+    ) {
+        let Some(join) = self.joins.of(issuer) else { return };
+        if confirmed.is_some_and(|answer| answer != join.envelope.event_id) {
             return;
         }
         let Some(mut join) = self.joins.pending.remove(&issuer.client) else { return };
@@ -136,18 +167,31 @@ impl Tracker {
             let refused = JoinRefused { code: DeniedCode::EndpointConflict, reason };
             return self.deny(&issuer.client, join.features, join.request, refused);
         }
-        let mut changes = join.adoption.changes(&issuer.client);
-        changes.retain(|change| self.view.apply(change).is_ok());
-        let applied = |wanted: &Change| changes.iter().any(|change| change == wanted);
-        join.adoption
-            .files
-            .retain(|hash, file| applied(&Change::FilePublished { hash: *hash, file: file.clone() }));
-        join.adoption.fragments.retain(|hash, size_bytes| {
-            applied(&Change::FragmentAdded { hash: *hash, size_bytes: *size_bytes })
-        });
-        self.commit(changes, join.adoption.into_event(issuer.client.clone()));
+        self.drop_what_no_longer_fits(&mut join.adoption);
+        let changes = join.adoption.changes(&issuer.client);
+        self.apply_all(&changes);
+        self.commit_answer(changes, Some(id), join.adoption.into_event(issuer.client.clone()));
         self.members.register(Member::registered(issuer.clone(), join.features, self.view.revision(), now));
-        self.torrent_available(&issuer.client);
+        self.torrent_registered(&issuer.client, now);
+    }
+
+    /// What came into the view since the answer, from somebody who joined faster, wins. The torrent will hear of it when it joins again,
+    /// which the digest in its heartbeat brings about.
+    fn drop_what_no_longer_fits(&self, adoption: &mut Adoption) {
+        if adoption.fragments.is_empty() && adoption.files.is_empty() {
+            return;
+        }
+        let mut view = self.view.clone();
+        adoption.fragments.retain(|hash, size_bytes| {
+            let fits = view.apply(&Change::FragmentAdded { hash: *hash, size_bytes: *size_bytes }).is_ok();
+            if !fits {
+                adoption.stored.remove(hash);
+            }
+            fits
+        });
+        adoption.files.retain(|hash, file| {
+            view.apply(&Change::FilePublished { hash: *hash, file: file.clone() }).is_ok()
+        });
     }
 }
 

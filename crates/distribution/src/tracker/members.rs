@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use protocol::event::{
     ClientGoodbye, ClientHeartbeat, ClientUnregistered, Issuer, UnregisteredReason, reason,
 };
-use protocol::{ClientId, Feature, Features, Hash, Incarnation, InstanceId, Revision};
+use protocol::{ClientId, Feature, Features, Incarnation, InstanceId, Revision};
 
 use super::Tracker;
 use crate::command::Audience;
@@ -39,6 +39,8 @@ pub struct Member {
     pub confirmed: Revision,
     /// When it was last heard.
     pub last_heard: Moment,
+    /// What its last heartbeat said, and the view's revision then.
+    last_heartbeat: Option<(ClientHeartbeat, Revision)>,
 }
 
 impl Member {
@@ -48,7 +50,8 @@ impl Member {
         confirmed: Revision,
         now: Moment,
     ) -> Self {
-        Self { issuer, state: MemberState::Registered, features, confirmed, last_heard: now }
+        let state = MemberState::Registered;
+        Self { issuer, state, features, confirmed, last_heard: now, last_heartbeat: None }
     }
 
     /// Whether it has confirmed `revision`. One that sends no heartbeats confirms with its *Obtained*, which was counted before.
@@ -62,6 +65,11 @@ impl Member {
 
     fn is_in(&self) -> bool {
         self.state != MemberState::Unregistered
+    }
+
+    /// Whether it is this very start of the torrent, with this data directory, that speaks.
+    fn is(&self, issuer: &Issuer) -> bool {
+        (self.issuer.instance, self.issuer.incarnation) == (issuer.instance, issuer.incarnation)
     }
 }
 
@@ -83,6 +91,23 @@ impl Members {
     /// The member, if it is registered.
     pub fn registered(&self, client: &ClientId) -> Option<&Member> {
         self.members.get(client).filter(|member| member.is_in())
+    }
+
+    /// Whether the issuer is registered: this start of it, with this data directory, and no other (S5).
+    pub fn speaks_as_registered(&self, issuer: &Issuer) -> bool {
+        self.registered(&issuer.client).is_some_and(|member| member.is(issuer))
+    }
+
+    /// Whatever it says, it lives.
+    pub fn heard(&mut self, issuer: &Issuer, now: Moment) {
+        if let Some(member) = self.members.get_mut(&issuer.client).filter(|member| member.is(issuer)) {
+            member.last_heard = now;
+        }
+    }
+
+    /// The tracker was deaf, so nobody's silence counts.
+    pub fn all_heard(&mut self, now: Moment) {
+        self.members.values_mut().filter(|member| member.is_in()).for_each(|member| member.last_heard = now);
     }
 
     pub fn registered_count(&self) -> usize {
@@ -132,14 +157,9 @@ fn later(seen: Option<Incarnation>, told: Option<Incarnation>) -> bool {
 
 impl Tracker {
     pub(super) fn handle_goodbye(&mut self, issuer: &Issuer, goodbye: &ClientGoodbye, now: Moment) {
-        self.joins.forget(&issuer.client);
-        let Some(member) = self.members.members.get_mut(&issuer.client).filter(|member| member.is_in())
-        else {
-            return;
-        };
-        if member.issuer.instance.is_some() && member.issuer.instance != issuer.instance {
-            return;
-        }
+        self.joins.forget(issuer);
+        let registered = self.members.members.get_mut(&issuer.client).filter(|member| member.is_in());
+        let Some(member) = registered.filter(|member| member.is(issuer)) else { return };
         let lost = goodbye.reason.as_deref() == Some(reason::CONNECTION_LOST);
         if lost && member.sends_heartbeats() {
             member.state = MemberState::Suspect;
@@ -151,32 +171,52 @@ impl Tracker {
     }
 
     pub(super) fn handle_heartbeat(&mut self, issuer: &Issuer, heartbeat: &ClientHeartbeat, now: Moment) {
-        let current = (self.view.revision(), self.view.digest());
-        let known = self.members.members.get_mut(&issuer.client).filter(|member| {
-            member.is_in()
-                && member.issuer.instance == issuer.instance
-                && member.issuer.incarnation == issuer.incarnation
-        });
-        let Some(member) = known else {
-            if !self.joins.is_pending(&issuer.client) {
-                self.say_hello(Audience::One(issuer.client.clone()));
+        let client = &issuer.client;
+        if !self.members.speaks_as_registered(issuer) {
+            if !self.joins.is_pending(client) {
+                self.say_hello(Audience::One(client.clone()));
             }
             return;
-        };
+        }
+        let is_in_step = self.is_in_step(client, heartbeat);
+        let revision = self.view.revision();
+        let Some(member) = self.members.members.get_mut(client) else { return };
         member.last_heard = now;
+        member.last_heartbeat = Some((*heartbeat, revision));
         let was_suspect =
             std::mem::replace(&mut member.state, MemberState::Registered) == MemberState::Suspect;
-        let told: (Revision, Hash) = (heartbeat.revision, heartbeat.digest);
-        if told.0 > current.0 || (told.0 == current.0 && told.1 != current.1) {
-            return self.say_hello(Audience::One(issuer.client.clone()));
+        if !is_in_step {
+            return self.say_hello(Audience::One(client.clone()));
         }
-        if told.0 > member.confirmed {
-            member.confirmed = told.0;
+        if heartbeat.revision > member.confirmed {
+            member.confirmed = heartbeat.revision;
             self.release_confirmed();
         }
         if was_suspect {
-            self.torrent_available(&issuer.client);
+            self.torrent_available();
         }
+    }
+
+    /// Whether the torrent has the view that it should have, and the fragments that the view says. If not, it has to join again.
+    fn is_in_step(&self, client: &ClientId, heartbeat: &ClientHeartbeat) -> bool {
+        let Some(member) = self.members.registered(client) else { return false };
+        let revision = self.view.revision();
+        let has_not_moved = member.last_heartbeat.as_ref().is_some_and(|(last, _)| last == heartbeat);
+        if heartbeat.revision < revision {
+            // It may be on its way. But what was there at the last heartbeat had its time, unless the torrent is busy catching up.
+            return !member
+                .last_heartbeat
+                .as_ref()
+                .is_some_and(|(last, then)| last.revision == heartbeat.revision && last.revision < *then);
+        }
+        if heartbeat.revision > revision || heartbeat.digest != self.view.digest() {
+            return false;
+        }
+        // What it has just obtained is not in the view yet; what it keeps for longer has been forgotten by somebody.
+        let inventory = self.view.client(client).map(|known| known.inventory.hash());
+        inventory == Some(heartbeat.inventory_digest)
+            || !has_not_moved
+            || self.distributions.is_receiver(client)
     }
 
     pub(super) fn poll_leases(&mut self, now: Moment) {

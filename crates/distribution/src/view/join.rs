@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::event::{ClientJoinAccepted, ClientJoinRequested, ClientRegistered};
 use protocol::hash::is_our_hash_algorithm;
-use protocol::{ClientId, ClientMetadata, DeniedCode, FileMetadata, FragmentMetadata, Hash};
+use protocol::{ClientId, ClientMetadata, DeniedCode, Feature, FileMetadata, FragmentMetadata, Hash};
 
 use super::{Change, FileInfo, Registration, View};
 
@@ -138,7 +138,11 @@ pub fn answer_join(
     for (hash, metadata) in request.known_file_infos.iter().filter(|(hash, _)| !is_deleted(hash)) {
         let told = FileInfo::from(metadata.clone());
         match view.file(hash) {
-            Some(known) if known.size_bytes == told.size_bytes && known.fragments == told.fragments => {}
+            // Names are ours: towards a torrent that does not know them they are no conflict.
+            Some(known)
+                if known.size_bytes == told.size_bytes
+                    && known.fragments == told.fragments
+                    && (known.name == told.name || !request.features.has(Feature::Log)) => {}
             Some(_) => drop(remove_file_infos.insert(*hash)),
             None => match fragments_that_fit(view, &fragments, *hash, &told) {
                 Some(sizes) => {

@@ -1,0 +1,171 @@
+//! Fragment Distribution, the tracker's side: started, requested, delivered, obtained, ended; many fragments at once.
+//!
+//! A fragment of the tracker's own store is in one of these places: *queued* (to be started), *in flight*, *waiting* (to be tried again
+//! later, or when a torrent registers), or *releasable* (enough holders; the bytes go when they have confirmed it). Failures of the
+//! procedure end in *waiting*, never in a loss: the bytes stay until enough holders have confirmed.
+//!
+//! This file keeps the books; `attempt` is the conversation, `flight` one fragment in it, `release` the end of the tracker's own bytes.
+
+mod attempt;
+mod flight;
+mod release;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use protocol::{ClientId, Hash, Revision};
+
+use crate::limits::TrackerLimits;
+use crate::time::Moment;
+
+use flight::InFlight;
+
+#[derive(Debug, Clone, Copy)]
+struct Waiting {
+    attempt: u32,
+    until: Moment,
+}
+
+/// After a start, torrents come back with what they hold: until they have, nobody knows what lacks holders.
+#[derive(Debug)]
+struct Returning {
+    /// Who was registered before and is not back.
+    clients: BTreeSet<ClientId>,
+    until: Moment,
+}
+
+/// Where each fragment of the tracker's own store stands.
+#[derive(Debug, Default)]
+pub struct Distributions {
+    own: BTreeSet<Hash>,
+    queue: VecDeque<(Hash, u32)>,
+    queued: BTreeSet<Hash>,
+    in_flight: BTreeMap<Hash, InFlight>,
+    in_flight_bytes: u64,
+    waiting: BTreeMap<Hash, Waiting>,
+    alarms: BTreeSet<(Moment, Hash)>,
+    releasable: BTreeMap<Hash, Revision>,
+    returning: Option<Returning>,
+}
+
+impl Distributions {
+    pub fn new(own: impl IntoIterator<Item = Hash>) -> Self {
+        Self { own: own.into_iter().collect(), ..Self::default() }
+    }
+
+    pub fn own(&mut self, fragments: impl IntoIterator<Item = Hash>) {
+        self.own.extend(fragments);
+    }
+
+    /// How many fragments wait for holders or are on their way to them, as far as is known yet.
+    pub fn undistributed(&self) -> usize {
+        match &self.returning {
+            Some(_) => self.own.len(),
+            None => self.queued.len() + self.in_flight.len() + self.waiting.len(),
+        }
+    }
+
+    /// Whether bytes were delivered to the torrent of which nothing is known yet.
+    pub fn is_receiver(&self, client: &ClientId) -> bool {
+        self.in_flight.values().any(|flight| flight.is_receiver(client))
+    }
+
+    /// Nothing is distributed before these torrents and those awaited already are back, or `until` has passed.
+    ///
+    /// Who was registered before may be forgotten (a start right after another), so own bytes alone are a reason to wait.
+    pub fn await_return_of(
+        &mut self,
+        clients: impl IntoIterator<Item = ClientId>,
+        now: Moment,
+        until: Moment,
+    ) {
+        let mut awaited = self.returning.take().map(|returning| returning.clients).unwrap_or_default();
+        awaited.extend(clients);
+        let until = if self.own.is_empty() { now } else { until };
+        self.returning = Some(Returning { clients: awaited, until });
+    }
+
+    fn is_back(&mut self, client: &ClientId, now: Moment) {
+        if let Some(returning) = &mut self.returning
+            && returning.clients.remove(client)
+            && returning.clients.is_empty()
+        {
+            returning.until = now;
+        }
+    }
+
+    fn wake_all(&mut self) {
+        self.alarms.clear();
+        let waiting = std::mem::take(&mut self.waiting);
+        waiting.into_iter().for_each(|(fragment, waiting)| self.enqueue(fragment, waiting.attempt));
+    }
+
+    pub fn abort_all(&mut self) {
+        let aborted = std::mem::take(&mut self.in_flight).into_iter();
+        let aborted: Vec<(Hash, u32)> = aborted.map(|(hash, flight)| (hash, flight.attempt)).collect();
+        self.in_flight_bytes = 0;
+        aborted.into_iter().for_each(|(fragment, attempt)| self.enqueue(fragment, attempt));
+    }
+
+    pub fn next_deadline(&self, limits: &TrackerLimits) -> Option<Moment> {
+        if let Some(returning) = &self.returning {
+            return Some(returning.until);
+        }
+        let flights = self.in_flight.values().map(|flight| flight.deadline(limits)).min();
+        let alarm = self.alarms.first().map(|(at, _)| *at);
+        flights.into_iter().chain(alarm).min()
+    }
+
+    fn enqueue(&mut self, fragment: Hash, attempt: u32) {
+        if self.own.contains(&fragment)
+            && !self.in_flight.contains_key(&fragment)
+            && self.queued.insert(fragment)
+        {
+            self.forget_waiting(&fragment);
+            self.releasable.remove(&fragment);
+            self.queue.push_back((fragment, attempt));
+        }
+    }
+
+    fn dequeue(&mut self) -> Option<(Hash, u32)> {
+        let (fragment, attempt) = self.queue.pop_front()?;
+        self.queued.remove(&fragment);
+        Some((fragment, attempt))
+    }
+
+    fn wait(&mut self, fragment: Hash, waiting: Waiting) {
+        self.alarms.insert((waiting.until, fragment));
+        self.waiting.insert(fragment, waiting);
+    }
+
+    fn forget_waiting(&mut self, fragment: &Hash) {
+        if let Some(waiting) = self.waiting.remove(fragment) {
+            self.alarms.remove(&(waiting.until, *fragment));
+        }
+    }
+
+    fn next_alarm(&mut self, now: Moment) -> Option<(Hash, u32)> {
+        let (_, fragment) = *self.alarms.first().filter(|(at, _)| *at <= now)?;
+        let attempt = self.waiting.get(&fragment).map_or(0, |waiting| waiting.attempt);
+        self.alarms.pop_first();
+        self.waiting.remove(&fragment);
+        Some((fragment, attempt))
+    }
+
+    fn take_off(&mut self, fragment: Hash, flight: InFlight) {
+        self.in_flight_bytes += flight.size_bytes;
+        self.in_flight.insert(fragment, flight);
+    }
+
+    fn land(&mut self, fragment: &Hash) -> Option<InFlight> {
+        let flight = self.in_flight.remove(fragment)?;
+        self.in_flight_bytes -= flight.size_bytes;
+        Some(flight)
+    }
+
+    /// The bytes are no longer the tracker's. What is in flight with them lands by itself, and what is queued is passed over.
+    fn disown(&mut self, fragment: &Hash) {
+        self.own.remove(fragment);
+        self.releasable.remove(fragment);
+        self.forget_waiting(fragment);
+    }
+}

@@ -1,0 +1,103 @@
+//! When a fragment lacks holders, and when the tracker's own bytes of it may go.
+
+use protocol::{ClientId, Hash, Revision};
+
+use crate::command::TrackerCommand;
+use crate::time::Moment;
+use crate::tracker::Tracker;
+
+impl Tracker {
+    fn target(&self) -> usize {
+        self.config.copies.target(self.members.registered_count())
+    }
+
+    pub(super) fn missing_copies(&self, fragment: &Hash) -> usize {
+        self.target().saturating_sub(self.view.holder_count(fragment))
+    }
+
+    /// Sends a fragment of the own store on its way, or lets go of it.
+    pub(in crate::tracker) fn enqueue_or_release(&mut self, fragment: Hash) {
+        if self.missing_copies(&fragment) > 0 {
+            self.distributions.enqueue(fragment, 0);
+        } else {
+            self.hold_until_confirmed(fragment);
+        }
+    }
+
+    pub(super) fn hold_until_confirmed(&mut self, fragment: Hash) {
+        if self.distributions.own.contains(&fragment) {
+            let revision = self.view.revision();
+            if self.is_confirmed(&fragment, revision) {
+                self.discard(vec![fragment]);
+            } else {
+                self.distributions.releasable.insert(fragment, revision);
+            }
+        }
+    }
+
+    /// After a start, once whoever was registered before is back (or had its time): what still lacks holders is distributed. Says whether
+    /// it has come to that.
+    pub(super) fn poll_returning(&mut self, now: Moment) -> bool {
+        let Some(returning) = &self.distributions.returning else { return true };
+        if returning.until > now {
+            return false;
+        }
+        self.distributions.returning = None;
+        let own: Vec<Hash> = self.distributions.own.iter().copied().collect();
+        let (wanted, unwanted) = own.into_iter().partition(|fragment| self.view.is_in_a_file(fragment));
+        let wanted: Vec<Hash> = wanted;
+        wanted.into_iter().for_each(|fragment| self.enqueue_or_release(fragment));
+        self.discard(unwanted);
+        true
+    }
+
+    /// A torrent has joined: it holds what it listed and nothing else, whatever it said before.
+    pub(in crate::tracker) fn torrent_registered(&mut self, client: &ClientId, now: Moment) {
+        self.forget_in_flight(client, now);
+        self.distributions.is_back(client, now);
+        self.torrent_available();
+    }
+
+    /// A torrent takes fragments now: whatever found no place may find one, and what it brought may be enough.
+    pub(in crate::tracker) fn torrent_available(&mut self) {
+        self.distributions.wake_all();
+        self.enqueue_lacking();
+    }
+
+    /// A torrent is no longer registered: it answers nothing more, and what it held may lack a copy.
+    pub(in crate::tracker) fn torrent_gone(&mut self, client: &ClientId, now: Moment) {
+        self.forget_in_flight(client, now);
+        self.enqueue_lacking();
+    }
+
+    /// Where copies were enough and no longer are, while the tracker still has the bytes.
+    fn enqueue_lacking(&mut self) {
+        let releasable = self.distributions.releasable.keys();
+        let lacking: Vec<Hash> =
+            releasable.filter(|fragment| self.missing_copies(fragment) > 0).copied().collect();
+        lacking.into_iter().for_each(|fragment| self.distributions.enqueue(fragment, 0));
+    }
+
+    /// Whether enough holders have confirmed the change that made them holders (S6).
+    fn is_confirmed(&self, fragment: &Hash, revision: Revision) -> bool {
+        let confirmed = self.view.holders(fragment).filter(|holder| {
+            self.members.registered(holder).is_some_and(|member| member.has_confirmed(revision))
+        });
+        confirmed.count() >= self.target()
+    }
+
+    /// Deletes the own bytes of every fragment that is safe with its holders.
+    pub(in crate::tracker) fn release_confirmed(&mut self) {
+        let releasable = self.distributions.releasable.iter();
+        let released = releasable.filter(|(fragment, revision)| self.is_confirmed(fragment, **revision));
+        let released: Vec<Hash> = released.map(|(fragment, _)| *fragment).collect();
+        self.discard(released);
+    }
+
+    pub(super) fn discard(&mut self, fragments: Vec<Hash>) {
+        if !fragments.is_empty() {
+            fragments.iter().for_each(|fragment| self.distributions.disown(fragment));
+            self.commands.push_back(TrackerCommand::Discard { fragments });
+        }
+    }
+}
