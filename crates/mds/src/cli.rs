@@ -1,0 +1,312 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use protocol::EndpointUri;
+
+use crate::exit::{Code, Failure};
+
+const DEFAULT_ENDPOINT: &str = "grpc://127.0.0.1:7401";
+
+/// Put files into the network, get them from several torrents at once, and see where they are.
+#[derive(Debug, Parser)]
+#[command(name = "mds", version, max_term_width = 100, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// Any daemon of the network; repeat it or separate several by commas. All others are learnt from it.
+    #[arg(
+        long = "endpoint",
+        value_name = "URI",
+        env = "MDS_ENDPOINT",
+        global = true,
+        value_delimiter = ',',
+        default_value = DEFAULT_ENDPOINT
+    )]
+    endpoints: Vec<String>,
+    /// Answer in JSON, for programs; failures are one object on stderr.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_CODES: &str = "REF is a SHA-256 digest of 64 hex digits, with or without 'sha256:' before it; at least 8 first digits \
+of it; or the file's name. Digits and names must be unique.
+
+Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 unreachable, 5 timed out, 6 digest mismatch, 7 partly done, 8 no space, \
+9 not allowed, 130 interrupted.";
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Put files into the network; prints digest and name of each, like sha256sum.
+    #[command(visible_alias = "upload")]
+    Put(Put),
+    /// Get a file, from all torrents that have it at once; each fragment and the whole are verified.
+    #[command(visible_alias = "download")]
+    Get(Get),
+    /// List files: digest, size, state, copies, name.
+    #[command(name = "ls", visible_alias = "list")]
+    List(List),
+    /// Show a file: its size, its fragments, who holds them.
+    #[command(visible_alias = "stat")]
+    Info(Info),
+    /// List torrents: state, zone, used and capacity, fragments, last seen.
+    Peers(Peers),
+    /// Say in one line whether all is well; exit code 0 ok, 1 degraded, 2 data unavailable.
+    Status,
+    /// Run a broker, a tracker and three torrents, put a file, kill a torrent, get the file. Needs nothing installed.
+    Demo(Demo),
+    /// A tracker in this process; for the demo.
+    #[command(hide = true)]
+    Tracker(ChildTracker),
+    /// A torrent in this process; for the demo.
+    #[command(hide = true)]
+    Torrent(ChildTorrent),
+}
+
+/// `mds put`.
+#[derive(Debug, Args)]
+pub struct Put {
+    /// Files, directories with all files below them, or '-' for standard input.
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// The name to give; only if there is one file. What comes from standard input has none otherwise.
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Wait until there are that many durable copies of every file, or one on every registered torrent.
+    #[arg(long, value_name = "N|all")]
+    pub wait: Option<Wait>,
+    /// How long --wait waits for one file before it gives up with exit code 5.
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = humantime::parse_duration)]
+    pub timeout: Duration,
+}
+
+/// How many copies to wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// This many.
+    Copies(u32),
+    /// One on every registered torrent.
+    All,
+}
+
+impl FromStr for Wait {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.parse() {
+            _ if text == "all" => Ok(Self::All),
+            Ok(copies) if copies > 0 => Ok(Self::Copies(copies)),
+            Ok(_) | Err(_) => Err("use a number of copies from 1 on, or 'all'"),
+        }
+    }
+}
+
+/// `mds get`.
+#[derive(Debug, Args)]
+pub struct Get {
+    /// The file: digest, at least 8 first digits of it, or name.
+    #[arg(value_name = "REF")]
+    pub reference: String,
+    /// Where to write: a file, a directory, or '-' for standard output. By default the last part of the file's name.
+    #[arg(short, long, value_name = "PATH")]
+    pub output: Option<PathBuf>,
+    /// Overwrite what is there.
+    #[arg(short, long)]
+    pub force: bool,
+    /// Only these bytes.
+    #[arg(long, value_name = "OFFSET+LENGTH")]
+    pub range: Option<ByteRange>,
+}
+
+/// A part of a file, in bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ByteRange(pub Range<u64>);
+
+impl FromStr for ByteRange {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const HOW: &str = "use OFFSET+LENGTH in bytes, as in 1048576+4096";
+        let number = |digits: &str| {
+            let all_digits = !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
+            if all_digits { digits.parse::<u64>().map_err(|_| HOW) } else { Err(HOW) }
+        };
+        let (offset, length) = text.split_once('+').ok_or(HOW)?;
+        let (offset, length) = (number(offset)?, number(length)?);
+        Ok(Self(offset..offset.checked_add(length).ok_or(HOW)?))
+    }
+}
+
+/// `mds ls`.
+#[derive(Debug, Args)]
+pub struct List {
+    /// Only files whose name contains this.
+    pub filter: Option<String>,
+}
+
+/// `mds info`.
+#[derive(Debug, Args)]
+pub struct Info {
+    /// The file: digest, at least 8 first digits of it, or name.
+    #[arg(value_name = "REF")]
+    pub reference: String,
+}
+
+/// `mds peers`.
+#[derive(Debug, Args)]
+pub struct Peers {
+    /// Only the torrents that hold fragments of this file.
+    #[arg(value_name = "REF")]
+    pub reference: Option<String>,
+}
+
+/// `mds demo`.
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// The file to put; by default one of 32 MiB is made.
+    pub file: Option<PathBuf>,
+    /// Keep everything in this directory; by default it is a temporary one that goes away.
+    #[arg(long)]
+    pub dir: Option<PathBuf>,
+    /// How many torrents.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(2..=20))]
+    pub torrents: u32,
+    /// End after the last step instead of leaving everything running; the exit code tells whether all went well.
+    #[arg(long)]
+    pub once: bool,
+}
+
+/// `mds tracker`.
+#[derive(Debug, Args)]
+pub struct ChildTracker {
+    #[command(flatten)]
+    pub child: Child,
+    #[command(flatten)]
+    pub arguments: tracker::config::Arguments,
+}
+
+/// `mds torrent`.
+#[derive(Debug, Args)]
+pub struct ChildTorrent {
+    #[command(flatten)]
+    pub child: Child,
+    #[command(flatten)]
+    pub arguments: torrent::config::Arguments,
+}
+
+/// What a daemon that is a child of the demo is told besides.
+#[derive(Debug, Args)]
+pub struct Child {
+    /// End when standard input ends: then the parent is gone, however it went.
+    #[arg(long, hide = true)]
+    pub end_with_stdin: bool,
+}
+
+impl Cli {
+    /// Reads the arguments of the process. Help and version come as a failure, too.
+    pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        Self::try_parse_from(arguments)
+    }
+
+    /// The endpoints to begin with.
+    ///
+    /// # Errors
+    /// If one of them is none.
+    pub fn endpoints(&self) -> Result<Vec<EndpointUri>, Failure> {
+        let told = self.endpoints.iter().map(|text| text.trim()).filter(|text| !text.is_empty());
+        let endpoints: Vec<EndpointUri> = told.map(endpoint).collect::<Result<_, _>>()?;
+        if endpoints.is_empty() { Ok(vec![endpoint(DEFAULT_ENDPOINT)?]) } else { Ok(endpoints) }
+    }
+}
+
+/// Reads `grpc://host:port`; `host:port` alone will do.
+fn endpoint(text: &str) -> Result<EndpointUri, Failure> {
+    let parsed = if text.contains("://") { text.parse() } else { format!("grpc://{text}").parse() };
+    let dialable = parsed.ok().filter(|uri: &EndpointUri| uri.authority().is_some());
+    dialable.ok_or_else(|| {
+        let shown: String = text.chars().take(100).collect();
+        Failure::new(
+            Code::Usage,
+            "INVALID_ENDPOINT",
+            format!("--endpoint {shown:?} cannot be dialled: use grpc://host:port"),
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn read(arguments: &[&str]) -> Cli {
+        Cli::try_parse_from(std::iter::once("mds").chain(arguments.iter().copied())).unwrap()
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn endpoints_come_in_several_spellings() {
+        let cli = read(&["ls", "--endpoint", "a:1,grpc://b:2", "--endpoint", " c:3 ,"]);
+        let endpoints: Vec<String> = cli.endpoints().unwrap().iter().map(ToString::to_string).collect();
+        assert_eq!(endpoints, ["grpc://a:1", "grpc://b:2", "grpc://c:3"]);
+    }
+
+    #[test]
+    fn an_empty_endpoint_is_the_default_one() {
+        let cli = read(&["--endpoint", "", "status"]);
+        assert_eq!(cli.endpoints().unwrap()[0].as_str(), DEFAULT_ENDPOINT);
+    }
+
+    #[test]
+    fn what_cannot_be_dialled_is_a_usage_error() {
+        for bad in ["host", "http://host:1", "grpc://host", "grpc://host:0"] {
+            let error = read(&["--endpoint", bad, "status"]).endpoints().unwrap_err();
+            assert_eq!(error.code, Code::Usage, "{bad}");
+        }
+    }
+
+    #[test]
+    fn every_command_has_its_alias() {
+        assert!(matches!(read(&["upload", "x"]).command, Command::Put(_)));
+        assert!(matches!(read(&["download", "x"]).command, Command::Get(_)));
+        assert!(matches!(read(&["list"]).command, Command::List(_)));
+        assert!(matches!(read(&["stat", "x"]).command, Command::Info(_)));
+    }
+
+    #[test]
+    fn a_range_is_an_offset_and_a_length() {
+        assert_eq!("3+4".parse(), Ok(ByteRange(3..7)));
+        assert_eq!("0+0".parse(), Ok(ByteRange(0..0)));
+        for bad in ["", "3", "+4", "3+", "-1+4", "3++4", "3-4", "18446744073709551615+1", "a+b"] {
+            assert!(bad.parse::<ByteRange>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn copies_to_wait_for_are_a_number_or_all() {
+        assert_eq!("2".parse(), Ok(Wait::Copies(2)));
+        assert_eq!("all".parse(), Ok(Wait::All));
+        for bad in ["", "0", "-1", "some"] {
+            assert!(bad.parse::<Wait>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_daemons_of_the_demo_take_their_own_flags() {
+        let cli = read(&["torrent", "--end-with-stdin", "--id", "t1", "--listen", "127.0.0.1:0"]);
+        let Command::Torrent(torrent) = cli.command else { panic!("{cli:?}") };
+        assert!(torrent.child.end_with_stdin);
+        assert_eq!(torrent.arguments.settings.id.as_deref(), Some("t1"));
+    }
+}

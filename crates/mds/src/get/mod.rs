@@ -1,0 +1,207 @@
+//! `mds get`: from all holders at once, each fragment verified, and the whole file, too.
+//!
+//! The bytes go to `NAME.part`, which gets its name only when it is complete. What an interrupted attempt left in it is verified fragment
+//! by fragment, never trusted. It is not flushed to the disk before it is renamed: whoever loses power may have to get it again.
+
+mod part;
+mod sink;
+
+use std::fs::File;
+use std::ops::Range;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use endpoint::client::{Cluster, FileMap};
+use endpoint::download::plan::Dropped;
+use endpoint::download::{Download, DownloadOptions, Finished, InOrderSink, Sink};
+use indicatif::ProgressBar;
+use protocol::{FileName, Hash};
+use serde::Serialize;
+use tokio::task::spawn_blocking;
+
+use crate::cli::Get;
+use crate::describe::FileView;
+use crate::exit::{Code, Failure, download_failure};
+use crate::output::{Output, count, printable};
+use crate::progress;
+use crate::reference::resolve;
+
+use part::Part;
+use sink::RangeSink;
+
+/// How far ahead of what was written a download to standard output may keep in memory, in bytes.
+const STREAM_WINDOW_BYTES: u64 = 32 << 20;
+
+/// What `get --json` answers.
+#[derive(Debug, Serialize)]
+struct GotView {
+    #[serde(flatten)]
+    file: FileView,
+    /// Where it was written.
+    path: String,
+    /// How much of the file was wanted, in bytes.
+    range_bytes: u64,
+    /// How much of it came over the network, in bytes; the rest was there already.
+    fetched_bytes: u64,
+    /// Who delivered.
+    sources: Vec<SourceView>,
+}
+
+#[derive(Debug, Serialize)]
+struct SourceView {
+    id: String,
+    fragments: u64,
+    bytes: u64,
+    failures: u64,
+}
+
+/// Gets the file.
+pub async fn run(cluster: &Cluster, get: &Get, output: Output) -> Result<(), Failure> {
+    let hash = resolve(cluster, &get.reference).await?;
+    let map = cluster.file_map(&hash).await?;
+    let range = wanted(get, &map)?;
+    if get.output.as_deref() == Some(Path::new("-")) {
+        return to_standard_output(cluster, map, range, output).await;
+    }
+    let target = target(get.output.as_deref(), &map.file.display_name, &hash);
+    let file = FileView::of(&map.file);
+    let range_bytes = range.end - range.start;
+    let finished = to_file(cluster, map, range, &target, get.force, output).await?;
+    warn_of_liars(&finished, output);
+    if output.json {
+        let sources = finished.holders.into_iter().map(|holder| SourceView {
+            id: holder.name,
+            fragments: holder.fragments,
+            bytes: holder.bytes,
+            failures: holder.failures,
+        });
+        return output.value(&GotView {
+            file,
+            path: target.display().to_string(),
+            range_bytes,
+            fetched_bytes: finished.fetched_bytes,
+            sources: sources.collect(),
+        });
+    }
+    // A part of a file does not have the file's digest.
+    let digest = if get.range.is_some() { String::new() } else { format!("{hash}  ") };
+    output.line(&format!("{digest}{}", target.display()))
+}
+
+/// Gets `range` of a file into `target`.
+pub async fn to_file(
+    cluster: &Cluster,
+    map: FileMap,
+    range: Range<u64>,
+    target: &Path,
+    overwrite: bool,
+    output: Output,
+) -> Result<Finished<RangeSink>, Failure> {
+    let opened = {
+        let (target, range, fragments) = (target.to_owned(), range.clone(), map.fragments.clone());
+        spawn_blocking(move || {
+            let part = Part::open(&target, overwrite, range.end - range.start)?;
+            let have = part.verified(&fragments, &range)?;
+            Ok::<_, Failure>((part, have))
+        })
+    };
+    let (part, have) = opened.await.map_err(|error| Failure::new(Code::Failed, "PANIC", error))??;
+    let sink = RangeSink::new(part.file()?, range.start);
+    let bar = progress::bytes(&target.display().to_string(), Some(range.end - range.start), output.json);
+    let download = Download::new(cluster.clone(), map).range(range).resume(have);
+    let finished = drive(download, sink, &bar, part.path()).await?;
+    part.finish(target, overwrite)?;
+    Ok(finished)
+}
+
+async fn to_standard_output(
+    cluster: &Cluster,
+    map: FileMap,
+    range: Range<u64>,
+    output: Output,
+) -> Result<(), Failure> {
+    let bar = progress::bytes("-", Some(range.end - range.start), output.json);
+    // Not `Stdout`, which looks for line ends in whatever it gets.
+    let stdout = std::io::stdout().as_fd().try_clone_to_owned().map_err(|error| Failure::output(&error))?;
+    let sink = InOrderSink::new(File::from(stdout), range.start);
+    let options = DownloadOptions { window_bytes: Some(STREAM_WINDOW_BYTES), ..DownloadOptions::default() };
+    let download = Download::new(cluster.clone(), map).range(range).options(options);
+    let finished = drive(download, sink, &bar, Path::new("-")).await?;
+    warn_of_liars(&finished, output);
+    Ok(())
+}
+
+async fn drive<S: Sink>(
+    download: Download,
+    sink: S,
+    bar: &ProgressBar,
+    target: &Path,
+) -> Result<Finished<S>, Failure> {
+    let shown = bar.clone();
+    let download = download.on_progress(move |progress| shown.set_position(progress.done_bytes));
+    let finished = download.run(sink).await;
+    bar.finish_and_clear();
+    finished.map_err(|error| download_failure(error, target))
+}
+
+fn warn_of_liars<S>(finished: &Finished<S>, output: Output) {
+    for holder in finished.holders.iter().filter(|holder| holder.dropped == Some(Dropped::Lied)) {
+        output.warn(&format!(
+            "{} delivered bytes that are not the fragment it was asked for ({} before that were good); others delivered instead",
+            printable(&holder.name),
+            count(holder.fragments, "fragment"),
+        ));
+    }
+}
+
+fn wanted(get: &Get, map: &FileMap) -> Result<Range<u64>, Failure> {
+    let size_bytes = map.size_bytes;
+    match &get.range {
+        None => Ok(0..size_bytes),
+        Some(range) if range.0.end <= size_bytes => Ok(range.0.clone()),
+        Some(range) => {
+            let message = format!(
+                "--range: {}..{} is outside of the {size_bytes} bytes of the file",
+                range.0.start, range.0.end
+            );
+            Err(Failure::new(Code::Usage, "OUT_OF_RANGE", message))
+        }
+    }
+}
+
+/// Where to write. The name that a file has in the network is data: only its last component is used, and only if it is a name.
+fn target(told: Option<&Path>, display_name: &str, hash: &Hash) -> PathBuf {
+    let name = || {
+        let valid = display_name.parse::<FileName>().ok();
+        let last = valid.as_ref().and_then(|name| name.as_str().rsplit('/').next());
+        last.map_or_else(|| hash.to_string(), str::to_owned)
+    };
+    match told {
+        None => name().into(),
+        Some(directory) if directory.is_dir() => directory.join(name()),
+        Some(file) => file.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_from_the_network_never_leaves_the_directory() {
+        let hash = Hash::of(b"x");
+        let plain = |name: &str| target(None, name, &hash);
+        assert_eq!(plain("maps/berlin.tiles"), Path::new("berlin.tiles"));
+        for bad in ["", "..", "a/..", "/", "a/../", "a\\b", "a\nb"] {
+            assert_eq!(plain(bad), Path::new(&hash.to_string()), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_directory_gets_the_name_and_a_file_is_taken_as_it_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let hash = Hash::of(b"x");
+        assert_eq!(target(Some(directory.path()), "a/b", &hash), directory.path().join("b"));
+        assert_eq!(target(Some(Path::new("some/where")), "a/b", &hash), Path::new("some/where"));
+    }
+}

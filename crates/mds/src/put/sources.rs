@@ -1,0 +1,224 @@
+//! What is to be put: which files, and under which names.
+
+use std::fmt;
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+
+use protocol::FileName;
+
+use crate::cli::Put;
+use crate::exit::{Code, Failure};
+
+/// One file to put.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A file of the disk, or whatever can be read at this path.
+    Path {
+        /// Where it is.
+        path: PathBuf,
+        /// What it is to be called.
+        name: FileName,
+    },
+    /// Standard input.
+    Stdin {
+        /// What it is to be called, if told.
+        name: Option<FileName>,
+    },
+}
+
+impl Source {
+    /// What it is to be called.
+    pub const fn name(&self) -> Option<&FileName> {
+        match self {
+            Self::Path { name, .. } => Some(name),
+            Self::Stdin { name } => name.as_ref(),
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path { path, .. } => write!(f, "{}", path.display()),
+            Self::Stdin { .. } => f.write_str("standard input"),
+        }
+    }
+}
+
+/// Finds the files that a command line names, and what cannot be put of it.
+///
+/// # Errors
+/// If the command line makes no sense.
+pub fn find(put: &Put) -> Result<(Vec<Source>, Vec<Failure>), Failure> {
+    let stdin = Path::new("-");
+    if put.paths.iter().filter(|path| *path == stdin).count() > 1 {
+        return Err(usage("standard input can be read only once"));
+    }
+    let name = put.name.as_deref().map(file_name).transpose()?;
+    if name.is_some() && (put.paths.len() > 1 || put.paths.iter().any(|path| path.is_dir())) {
+        return Err(usage("--name is for one file: leave it out, or put one file at a time"));
+    }
+    let mut found = Found::default();
+    for path in &put.paths {
+        if path == stdin {
+            found.sources.push(Source::Stdin { name: name.clone() });
+        } else {
+            found.take(path, name.clone());
+        }
+    }
+    Ok((found.sources, found.failures))
+}
+
+#[derive(Debug, Default)]
+struct Found {
+    sources: Vec<Source>,
+    failures: Vec<Failure>,
+}
+
+impl Found {
+    fn take(&mut self, path: &Path, name: Option<FileName>) {
+        match fs::metadata(path) {
+            Ok(metadata) if metadata.is_dir() => {
+                self.directory(path, &last_component(path).map_or_else(String::new, |name| name + "/"));
+            }
+            Ok(_) => {
+                let told = name.map_or_else(|| own_name(path), Ok);
+                self.file(path, told);
+            }
+            Err(error) => self.failures.push(Failure::io("read", path, &error)),
+        }
+    }
+
+    /// All files below a directory, in the order of their names. Links to directories are not followed: they may lead in circles.
+    fn directory(&mut self, directory: &Path, prefix: &str) {
+        let listed = fs::read_dir(directory).and_then(|entries| entries.collect::<Result<Vec<_>, _>>());
+        let mut entries = match listed {
+            Ok(entries) => entries,
+            Err(error) => return self.failures.push(Failure::io("read", directory, &error)),
+        };
+        entries.sort_by_key(fs::DirEntry::file_name);
+        for entry in entries {
+            let path = entry.path();
+            let Some(name) = entry.file_name().to_str().map(|name| format!("{prefix}{name}")) else {
+                self.failures.push(no_name(&path));
+                continue;
+            };
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => self.directory(&path, &format!("{name}/")),
+                Ok(kind) if kind.is_file() || (kind.is_symlink() && path.is_file()) => {
+                    self.file(&path, file_name(&name));
+                }
+                // Sockets, pipes, devices and links to directories are no files of this directory.
+                Ok(_) => {}
+                Err(error) => self.failures.push(Failure::io("read", &path, &error)),
+            }
+        }
+    }
+
+    fn file(&mut self, path: &Path, name: Result<FileName, Failure>) {
+        match name {
+            Ok(name) => self.sources.push(Source::Path { path: path.to_owned(), name }),
+            Err(failure) => self.failures.push(failure.about(&path.display().to_string())),
+        }
+    }
+}
+
+fn own_name(path: &Path) -> Result<FileName, Failure> {
+    file_name(&last_component(path).ok_or_else(|| no_name(path))?)
+}
+
+/// The last component if it is a name: `.` and `..` are none.
+fn last_component(path: &Path) -> Option<String> {
+    match path.components().next_back() {
+        Some(Component::Normal(name)) => name.to_str().map(str::to_owned),
+        Some(Component::CurDir | Component::ParentDir | Component::RootDir | Component::Prefix(_)) | None => {
+            None
+        }
+    }
+}
+
+fn file_name(text: &str) -> Result<FileName, Failure> {
+    text.parse().map_err(|error: protocol::file_name::InvalidFileName| {
+        Failure::new(Code::Usage, "INVALID_NAME", format!("{error}; give another one with --name"))
+    })
+}
+
+fn no_name(path: &Path) -> Failure {
+    let message = format!("{} has no name that can be stored: give one with --name", path.display());
+    Failure::new(Code::Usage, "INVALID_NAME", message)
+}
+
+fn usage(message: &str) -> Failure {
+    Failure::new(Code::Usage, "USAGE", message)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn put(paths: &[&Path], name: Option<&str>) -> Put {
+        Put {
+            paths: paths.iter().map(|path| path.to_path_buf()).collect(),
+            name: name.map(Into::into),
+            wait: None,
+            timeout: Duration::ZERO,
+        }
+    }
+
+    fn names(sources: &[Source]) -> Vec<&str> {
+        sources.iter().filter_map(|source| source.name().map(FileName::as_str)).collect()
+    }
+
+    #[test]
+    fn a_directory_gives_all_files_below_it_named_from_it_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let maps = directory.path().join("maps");
+        fs::create_dir_all(maps.join("de/by")).unwrap();
+        for file in ["berlin", "de/hamburg", "de/by/münchen"] {
+            fs::write(maps.join(file), file).unwrap();
+        }
+        std::os::unix::fs::symlink(&maps, maps.join("circle")).unwrap();
+        std::os::unix::fs::symlink(maps.join("berlin"), maps.join("capital")).unwrap();
+        let (sources, failures) = find(&put(&[&maps], None)).unwrap();
+        assert_eq!(names(&sources), ["maps/berlin", "maps/capital", "maps/de/by/münchen", "maps/de/hamburg"]);
+        assert_eq!(failures, []);
+        let (sources, _) = find(&put(&[&maps.join("de/..")], None)).unwrap();
+        assert_eq!(names(&sources)[0], "berlin");
+    }
+
+    #[test]
+    fn a_file_is_called_by_its_last_component_or_as_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("a b");
+        fs::write(&file, "x").unwrap();
+        assert_eq!(names(&find(&put(&[&file], None)).unwrap().0), ["a b"]);
+        assert_eq!(names(&find(&put(&[&file], Some("c/d"))).unwrap().0), ["c/d"]);
+    }
+
+    #[test]
+    fn standard_input_has_a_name_only_if_told() {
+        let stdin = Path::new("-");
+        assert_eq!(find(&put(&[stdin], None)).unwrap().0, [Source::Stdin { name: None }]);
+        assert_eq!(names(&find(&put(&[stdin], Some("x"))).unwrap().0), ["x"]);
+        assert!(find(&put(&[stdin, stdin], None)).is_err());
+    }
+
+    #[test]
+    fn what_is_not_there_does_not_keep_the_rest_from_being_put() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("a");
+        fs::write(&file, "x").unwrap();
+        let (sources, failures) = find(&put(&[&file, &directory.path().join("none")], None)).unwrap();
+        assert_eq!((sources.len(), failures.len()), (1, 1));
+    }
+
+    #[test]
+    fn one_name_is_for_one_file() {
+        let directory = tempfile::tempdir().unwrap();
+        assert!(find(&put(&[directory.path()], Some("x"))).is_err());
+        assert!(find(&put(&[Path::new("a"), Path::new("b")], Some("x"))).is_err());
+        assert!(find(&put(&[Path::new("-")], Some("../x"))).is_err());
+    }
+}
