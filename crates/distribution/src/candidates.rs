@@ -2,20 +2,32 @@
 
 use protocol::{ClientId, Hash};
 
+use crate::placement::{Aim, Candidate, Placement, Standing};
 use crate::view::{Client, View};
 
 /// The first `count` torrents that should hold the fragment besides its holders, best first. Tracker and torrents ask the same
 /// question and, with equal views, find the same answer.
 pub fn ranked(
     view: &View,
+    copies: usize,
     fragment: &Hash,
     count: usize,
     is_eligible: impl Fn(&ClientId, &Client) -> bool,
 ) -> Vec<ClientId> {
-    view.clients()
-        .iter()
-        .filter(|(client, known)| !view.holds(client, fragment) && is_eligible(client, known))
-        .map(|(client, _)| client.clone())
-        .take(count)
-        .collect()
+    let candidates = view.clients().iter().map(|(client, known)| Candidate {
+        client,
+        capacity_bytes: known.registration.capacity_bytes,
+        used_bytes: known.used_bytes,
+        zone: known.registration.zone.as_ref().map(ClientId::as_str),
+    });
+    let fragment_size_bytes = view.fragment_size_bytes().unwrap_or(1);
+    let placement = Placement::new(candidates, Aim { copies, fragment_size_bytes });
+    let standing = |client: &ClientId| match view.client(client) {
+        Some(_) if view.holds(client, fragment) => Standing::Holds,
+        Some(known) if is_eligible(client, known) => Standing::Free,
+        Some(_) | None => Standing::Unable,
+    };
+    let mut first = Vec::with_capacity(count);
+    placement.rank_first(fragment, count, standing, &mut first);
+    first.into_iter().cloned().collect()
 }

@@ -34,6 +34,11 @@ pub enum TrackerCommand {
         /// The view's revision after them.
         revision: Revision,
     },
+    /// Make this epoch durable: a torrent has seen a higher one than the tracker, which must have lost its memory.
+    RememberEpoch {
+        /// One above what the torrent has seen; the tracker goes on under it.
+        epoch: Epoch,
+    },
     /// Publish an event.
     Say {
         /// To whom.

@@ -201,7 +201,7 @@ impl Placement {
         for torrent in &mut self.torrents {
             let pressure =
                 torrent.share.pressure(torrent.used_bytes, self.total_bytes, self.fragment_size_bytes);
-            torrent.cost_factor = torrent.inverse_weight * pressure;
+            torrent.cost_factor = torrent.inverse_weight * u128::from(pressure);
         }
     }
 

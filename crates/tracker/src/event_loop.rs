@@ -232,6 +232,10 @@ impl EventLoop {
                 let applied = block_in_place(|| self.parts.store.view().apply(&changes, revision));
                 applied.map_err(|error| store_failed(&error))?;
                 must_flush = true;
+            } else if let TrackerCommand::RememberEpoch { epoch } = command {
+                let stored = self.parts.store.meta().set(storage::meta::EPOCH, &epoch.0);
+                stored.map_err(|error| store_failed(&error))?;
+                must_flush = true;
             } else {
                 then.push(command);
             }
@@ -241,7 +245,7 @@ impl EventLoop {
         }
         for command in then {
             match command {
-                TrackerCommand::Persist { .. } => {}
+                TrackerCommand::Persist { .. } | TrackerCommand::RememberEpoch { .. } => {}
                 TrackerCommand::Say { to, envelope, event } => self.say(&to, &envelope, &event),
                 TrackerCommand::Deliver { to, envelope, fragment, receivers } => {
                     self.deliver(to, envelope, fragment, receivers);

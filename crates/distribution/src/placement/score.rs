@@ -7,6 +7,8 @@
 
 use protocol::Hash;
 
+use super::load::{MAX_PRESSURE, MAX_WEIGHT};
+
 /// Fraction bits of [`surprise`].
 const FRACTION_BITS: u32 = 36;
 
@@ -72,13 +74,16 @@ pub(super) const fn surprise(draw: u64) -> u64 {
     (64 << FRACTION_BITS) - (((whole as u64) << FRACTION_BITS) + KNOTS[knot] + part)
 }
 
-/// What a cost is multiplied with in place of a division by `weight`: 2^80 / weight. A weight of 0 counts as 1.
+/// What a cost is multiplied with in place of a division by `weight`: 2^74 / weight. A weight of 0 counts as 1.
 pub(super) const fn inverse(weight: u64) -> u128 {
-    (1 << 80) / if weight == 0 { 1 } else { weight as u128 }
+    (1 << INVERSE_BITS) / if weight == 0 { 1 } else { weight as u128 }
 }
 
-// The largest cost must fit, whatever the weight and the pressure.
-const _: () = assert!(u128::MAX / inverse(1) / super::load::MAX_PRESSURE > 64 << FRACTION_BITS);
+const INVERSE_BITS: u32 = 74;
+
+// The largest cost fits, whatever weight and pressure; and the largest weight has an inverse of some 20 bits.
+const _: () = assert!(u128::MAX / inverse(1) / MAX_PRESSURE as u128 > 64 << FRACTION_BITS);
+const _: () = assert!(inverse(MAX_WEIGHT) >> 20 != 0);
 
 const fn knots() -> [u64; (1 << KNOT_BITS) + 1] {
     let mut knots = [0; (1 << KNOT_BITS) + 1];

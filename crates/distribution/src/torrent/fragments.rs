@@ -161,7 +161,7 @@ impl Torrent {
         let missing = target.saturating_sub(self.view.holder_count(&hash)).max(1);
         let attempt = usize::try_from(started.attempt.unwrap_or(0)).unwrap_or(usize::MAX);
         let addressed = missing.saturating_add(SPARE_CANDIDATES).saturating_add(attempt.saturating_mul(2));
-        let addressed = ranked(&self.view, &hash, addressed, |_, _| true);
+        let addressed = ranked(&self.view, target, &hash, addressed, |_, _| true);
         if !has_room || !addressed.contains(me) {
             return;
         }

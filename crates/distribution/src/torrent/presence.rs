@@ -128,8 +128,9 @@ impl Torrent {
             TrackerEvent::TrackerHello(_)
             | TrackerEvent::ClientJoinAccepted(_)
             | TrackerEvent::ClientJoinDenied(_) => told >= highest,
-            TrackerEvent::TrackerGoodbye(_)
-            | TrackerEvent::ClientRegistered(_)
+            // A will was written before its tracker may have raised its epoch.
+            TrackerEvent::TrackerGoodbye(_) => told.1 == highest.1,
+            TrackerEvent::ClientRegistered(_)
             | TrackerEvent::ClientUnregistered(_)
             | TrackerEvent::FileInfoPublished(_)
             | TrackerEvent::FileRemoved(_)
@@ -193,7 +194,14 @@ impl Torrent {
 
     /// The torrent is unregistered. It keeps its view and its fragments, serves them, and waits for the next hello.
     pub(super) fn handle_tracker_goodbye(&mut self, envelope: &TrackerEnvelope, now: Moment) {
-        if self.tracker.is(key_of(envelope)) {
+        let says_its_own = match self.tracker.online {
+            Online::Nobody => false,
+            Online::Numbered => {
+                envelope.instance.is_some() && envelope.instance == self.tracker.highest.instance
+            }
+            Online::SpecOnly => key_of(envelope).is_none(),
+        };
+        if says_its_own {
             self.tracker.is_gone();
             self.leave(now, "the tracker said goodbye");
             self.wait_for_hello(now);

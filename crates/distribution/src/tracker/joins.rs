@@ -80,7 +80,7 @@ impl Tracker {
         now: Moment,
     ) {
         let features = request.features.shared_with(Features::all());
-        if self.joins.is_older(issuer) {
+        if self.joins.is_older(issuer) || self.handle_seen_epoch(request.seen_epoch, now) {
             return;
         }
         if self.joins.pending.get(&issuer.client).is_some_and(|join| join.request == id) {

@@ -51,14 +51,34 @@ impl Presence {
     }
 }
 
+/// Nobody starts a tracker more often than this: whoever claims to have seen it would use up the epochs.
+const BELIEVABLE_LEAP: u64 = 1 << 32;
+
 impl Tracker {
     /// Every connection has an epoch and an instance of its own, so every torrent joins again: nobody has to know what it missed.
     pub(super) fn handle_connected(&mut self, epoch: Epoch, instance: InstanceId, now: Moment) {
-        self.handle_connection_lost();
         let (is_fenced, stepped_down) = (false, false);
         let instance = Some(instance);
         self.presence =
             Presence { epoch, instance, next_hello: now, last_echo: now, is_fenced, stepped_down };
+        self.start_anew(now);
+    }
+
+    /// A torrent ignores every tracker below the highest that it has seen. If that is above this one, this one has lost its memory, and goes
+    /// on above it, where every torrent joins again. Says whether it has come to that.
+    pub(super) fn handle_seen_epoch(&mut self, seen: Option<Epoch>, now: Moment) -> bool {
+        let Some(seen) = seen.filter(|seen| *seen > self.presence.epoch) else { return false };
+        if seen.0 - self.presence.epoch.0 <= BELIEVABLE_LEAP {
+            let epoch = seen.next();
+            self.commands.push_back(TrackerCommand::RememberEpoch { epoch });
+            (self.presence.epoch, self.presence.next_hello) = (epoch, now);
+            self.start_anew(now);
+        }
+        true
+    }
+
+    fn start_anew(&mut self, now: Moment) {
+        self.forget_members();
         let clients: Vec<_> = self.view.clients().keys().cloned().collect();
         let until = now + self.config.rhythm.lease;
         self.distributions.await_return_of(clients.iter().cloned(), now, until);
@@ -74,6 +94,10 @@ impl Tracker {
 
     pub(super) fn handle_connection_lost(&mut self) {
         self.presence.instance = None;
+        self.forget_members();
+    }
+
+    fn forget_members(&mut self) {
         self.joins.clear();
         self.members.all_unregistered();
         self.distributions.abort_all();

@@ -71,7 +71,7 @@ impl Tracker {
 
     /// The torrents that should hold the fragment, best first: registered, reachable, with room, and not holding it already.
     fn candidates(&self, fragment: &Hash, size_bytes: u64, count: usize) -> Vec<ClientId> {
-        ranked(&self.view, fragment, count, |client, known| {
+        ranked(&self.view, self.target(), fragment, count, |client, known| {
             let capacity_bytes = known.registration.capacity_bytes.unwrap_or(u64::MAX);
             self.members.takes_fragments(client)
                 && capacity_bytes.saturating_sub(known.used_bytes) >= size_bytes

@@ -7,7 +7,7 @@ use crate::time::Moment;
 use crate::tracker::Tracker;
 
 impl Tracker {
-    fn target(&self) -> usize {
+    pub(super) fn target(&self) -> usize {
         self.config.copies.target(self.members.registered_count())
     }
 
