@@ -18,6 +18,17 @@ use crate::engine::{Batch, Engine, EngineError, MAX_VALUE_BYTES, Space, scan};
 /// Most holders of one fragment that a value has room for.
 const MAX_HOLDERS: usize = MAX_VALUE_BYTES / size_of::<Number>() - 1;
 
+/// Fragments of a registration that are written together.
+const MAX_AT_ONCE: usize = 1024;
+
+fn encode_fragment(hash: &Hash, fragment: &FragmentEntity) -> Result<Vec<u8>, EngineError> {
+    if fragment.holders.len() <= MAX_HOLDERS {
+        return Ok(fragment.encode());
+    }
+    let reason = format!("fragment {hash} has more than {MAX_HOLDERS} holders");
+    Err(io::Error::new(io::ErrorKind::InvalidInput, reason).into())
+}
+
 /// What was changed and is not yet in the database.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
@@ -43,11 +54,7 @@ impl Pending {
         }
         for (hash, fragment) in std::mem::take(&mut self.fragments) {
             match fragment {
-                Some(fragment) if fragment.holders.len() > MAX_HOLDERS => {
-                    let reason = format!("fragment {hash} has more than {MAX_HOLDERS} holders");
-                    return Err(io::Error::new(io::ErrorKind::InvalidInput, reason).into());
-                }
-                Some(fragment) => batch.put(hash_key(FRAGMENT, &hash), fragment.encode()),
+                Some(fragment) => batch.put(hash_key(FRAGMENT, &hash), encode_fragment(&hash, &fragment)?),
                 None => batch.remove(hash_key(FRAGMENT, &hash)),
             }
         }
@@ -167,6 +174,7 @@ impl Writing<'_> {
         registration: &Registration,
         stored: &BTreeSet<Hash>,
     ) -> Result<(), EngineError> {
+        let replaced = self.known.registrations.get(client).copied();
         self.unregister(client)?;
         let number = self.known.next_number;
         self.known.register(client.clone(), number);
@@ -176,19 +184,39 @@ impl Writing<'_> {
             key.push(index);
             self.pending.writes.insert(key, Some(endpoint.as_str().as_bytes().to_vec()));
         }
+        self.add_to_all(number, replaced, stored)
+    }
+
+    /// Makes a new registration a holder of all fragments in `stored` that the view knows.
+    ///
+    /// There may be a million of them, so they do not wait: until the registration itself is written, its number means
+    /// nothing to whoever reads it. For the same reason the number that it replaces is left where it is.
+    fn add_to_all(
+        &mut self,
+        number: Number,
+        replaced: Option<Number>,
+        stored: &BTreeSet<Hash>,
+    ) -> Result<(), EngineError> {
+        let mut batch = Batch::default();
         for hash in stored {
             let is_in_a_file = self.known.is_in_a_file(hash);
-            match self.fragment(hash)? {
-                Some(fragment) => fragment.holders.push(number),
-                // Its size follows from the file.
-                entity @ None if is_in_a_file => {
-                    *entity = Some(FragmentEntity { size_bytes: None, holders: vec![number] });
-                }
-                // What the view does not know is left out.
-                None => {}
+            // Its size follows from the file.
+            let fresh = || is_in_a_file.then(|| FragmentEntity { size_bytes: None, holders: Vec::new() });
+            if let Some(waiting) = self.pending.fragments.get_mut(hash) {
+                *waiting = waiting.take().or_else(fresh);
+                waiting.iter_mut().for_each(|fragment| fragment.holders.push(number));
+            } else if let Some(mut fragment) = load::fragment(self.engine, hash)?.or_else(fresh) {
+                fragment
+                    .holders
+                    .retain(|holder| self.known.live.contains(holder) || Some(*holder) == replaced);
+                fragment.holders.push(number);
+                batch.put(hash_key(FRAGMENT, hash), encode_fragment(hash, &fragment)?);
+            }
+            if batch.len() == MAX_AT_ONCE {
+                self.engine.apply(Space::View, std::mem::take(&mut batch))?;
             }
         }
-        Ok(())
+        if batch.is_empty() { Ok(()) } else { self.engine.apply(Space::View, batch) }
     }
 
     fn unregister(&mut self, client: &ClientId) -> Result<(), EngineError> {

@@ -8,6 +8,7 @@
 mod errors;
 mod holes;
 mod simulated;
+mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -1,0 +1,114 @@
+//! A crash leaves the view as it was after some step, and not before the last flush.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use distribution::view::{Change, FileInfo, Registration, View};
+use protocol::{ClientId, Hash, Revision};
+use storage::{FragmentsOptions, Store, StoreOptions};
+use uuid::Uuid;
+
+use crate::simulated::{Fault, Random, Simulated};
+
+fn hash(number: usize) -> Hash {
+    Hash::of(&number.to_le_bytes())
+}
+
+fn torrent(number: usize) -> ClientId {
+    format!("torrent-{number}").parse().unwrap()
+}
+
+fn file(fragments: std::ops::Range<usize>) -> FileInfo {
+    let fragments: Vec<Hash> = fragments.map(hash).collect();
+    FileInfo { size_bytes: 1024 * fragments.len() as u64, fragments: fragments.into(), name: None }
+}
+
+fn registered(number: usize, stored: std::ops::Range<usize>) -> Change {
+    Change::ClientRegistered {
+        client: torrent(number),
+        registration: Registration {
+            endpoints: [format!("grpc://host-{number}:1").parse().unwrap()].into(),
+            ..Registration::default()
+        },
+        stored: stored.map(hash).collect(),
+    }
+}
+
+/// Steps of several changes each; a registration with more fragments than are written together among them.
+fn steps() -> Vec<Vec<Change>> {
+    let distributed = |number, receivers: BTreeSet<ClientId>| Change::FragmentDistributed {
+        hash: hash(number),
+        size_bytes: 1024,
+        receivers,
+    };
+    vec![
+        vec![
+            Change::FragmentSizeSet { fragment_size_bytes: 1024 },
+            Change::FilePublished { hash: hash(1), file: file(0..1500) },
+        ],
+        vec![registered(0, 0..0), registered(1, 0..1200)],
+        vec![distributed(0, [torrent(0), torrent(1)].into()), distributed(5, [torrent(0)].into())],
+        vec![registered(1, 100..1500), Change::FileRemoved { hash: hash(1) }],
+        vec![Change::FilePublished { hash: hash(2), file: file(1400..1600) }, registered(1, 1300..1600)],
+        vec![
+            Change::ClientUnregistered { client: torrent(0) },
+            distributed(1450, [torrent(0), torrent(1)].into()),
+        ],
+        vec![registered(0, 1400..1500), Change::HolderRemoved { hash: hash(1450), client: torrent(1) }],
+    ]
+}
+
+fn open(machine: &Simulated) -> Store {
+    let options =
+        StoreOptions { fragments: FragmentsOptions { reserve_bytes: 0, ..FragmentsOptions::default() } };
+    let (disk, engine) = (Arc::new(machine.clone()), Arc::new(machine.clone()));
+    Store::open_on(disk, engine, Uuid::from_u128(3), options).unwrap()
+}
+
+/// Applies the steps, flushes after every other one; the views after each step, and the revision of the last flush.
+fn run(store: &Store) -> (Vec<View>, Revision) {
+    let mut view = View::new();
+    let (mut views, mut flushed) = (vec![view.clone()], Revision(0));
+    for (count, changes) in steps().iter().enumerate() {
+        changes.iter().for_each(|change| view.apply(change).unwrap());
+        view.set_revision(Revision(count as u64 + 1));
+        views.push(view.clone());
+        let applied = store.view().apply(changes, view.revision());
+        if applied.is_ok() && count % 2 == 1 && store.flush().is_ok() {
+            flushed = view.revision();
+        }
+    }
+    (views, flushed)
+}
+
+#[test]
+fn a_crash_at_any_call_leaves_a_view_that_once_was() {
+    let quiet = Simulated::default();
+    let (views, flushed) = run(&open(&quiet));
+    assert_eq!(flushed, Revision(6));
+    assert_eq!(&open(&quiet).view().load().unwrap(), views.last().unwrap());
+    let mut seen = BTreeSet::new();
+    for at in 1..=quiet.with(|machine| machine.calls) {
+        for outcome in 0..4 {
+            let machine = Simulated::default();
+            let store = open(&machine);
+            machine.with(|machine| machine.fault_at = Some((machine.calls + at, Fault::Crash)));
+            let (views, flushed) = run(&store);
+            drop(store);
+            let after = machine.after_crash(&mut Random(at * 100 + outcome + 1), true);
+            let store = open(&after);
+            let loaded = store.view().load().unwrap();
+            loaded.check_invariants().unwrap();
+            assert!(loaded.revision() >= flushed, "call {at}: revision {} was flushed", flushed);
+            assert_eq!(&loaded, &views[usize::try_from(loaded.revision().0).unwrap()], "call {at}");
+            seen.insert(loaded.revision());
+            // And it can go on from there.
+            store.view().apply(&[registered(7, 1400..1600)], loaded.revision().next()).unwrap();
+            let mut expected = loaded;
+            expected.apply(&registered(7, 1400..1600)).unwrap();
+            expected.set_revision(expected.revision().next());
+            assert_eq!(store.view().load().unwrap(), expected, "call {at}, later");
+        }
+    }
+    assert!(seen.len() >= 3, "the crashes left only {seen:?}");
+}
