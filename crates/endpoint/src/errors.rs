@@ -294,16 +294,38 @@ pub fn reason_text(reason: ErrorReason) -> &'static str {
     name.strip_prefix("ERROR_REASON_").unwrap_or(name)
 }
 
+fn resource_type(reason: ErrorReason) -> &'static str {
+    if reason == ErrorReason::FileNotFound {
+        "mds.v1.File"
+    } else if reason == ErrorReason::FragmentNotHeld {
+        "mds.v1.Fragment"
+    } else {
+        "mds.v1.Upload"
+    }
+}
+
 impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {
         let (code, reason, metadata) = refusal.row();
         let metadata: HashMap<String, String> =
             metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-        let field = metadata.get("field").cloned();
+        let about = |key: &str| metadata.get(key).cloned();
+        let field = about("field");
+        let resource = about("digest").or_else(|| about("upload"));
         let mut details = ErrorDetails::with_error_info(reason_text(reason), ERROR_DOMAIN, metadata);
         let message = refusal.to_string();
+        // The standard details beside it, for libraries that know them and not us.
         if let Some(field) = field {
             details.add_bad_request_violation(field, message.clone());
+        }
+        if let Some(resource) = resource.filter(|_| code == Code::NotFound) {
+            details.set_resource_info(resource_type(reason), resource, "", message.clone());
+        }
+        if code == Code::FailedPrecondition {
+            details.add_precondition_failure_violation(reason_text(reason), ERROR_DOMAIN, message.clone());
+        }
+        if code == Code::ResourceExhausted {
+            details.add_quota_failure_violation(reason_text(reason), message.clone());
         }
         if let Refusal::Busy { retry_after } = refusal {
             details.set_retry_info(Some(retry_after));
@@ -323,6 +345,17 @@ mod tests {
         let info = status.get_details_error_info().unwrap();
         assert_eq!((info.domain.as_str(), info.reason.as_str()), ("mds", "FILE_NOT_FOUND"));
         assert_eq!(info.metadata["digest"], digest_text(&Hash::of(b"x")));
+        let resource = status.get_details_resource_info().unwrap();
+        assert_eq!(resource.resource_type, "mds.v1.File");
+        assert_eq!(resource.resource_name, info.metadata["digest"]);
+    }
+
+    #[test]
+    fn a_busy_server_says_when_to_come_back() {
+        let retry_after = Duration::from_secs(3);
+        let details = Status::from(Refusal::Busy { retry_after }).get_error_details();
+        assert_eq!(details.retry_info().unwrap().retry_delay, Some(retry_after));
+        assert!(details.has_quota_failure_violations());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
+use endpoint::client::Cluster;
 use endpoint::download::plan::Dropped;
 use endpoint::download::{
     Download, DownloadError, DownloadOptions, FileSink, Finished, InOrderSink, Sink, verified_fragments,
@@ -143,6 +144,27 @@ async fn what_nobody_holds_yet_is_had_from_the_tracker() {
     let finished = fixture.download().await.run(Memory::default()).await.unwrap();
     fixture.check(&finished);
     assert_eq!(finished.holders.iter().map(|holder| holder.fragments).sum::<u64>(), 10);
+}
+
+#[tokio::test]
+async fn a_holder_that_only_other_daemons_can_reach_delivers_through_them() {
+    // The client's view of the network names an endpoint where nobody answers; another daemon knows a better one.
+    let content = content(10 * FRAGMENT_SIZE);
+    let fragments = fragments_of(&content);
+    let file = || KnownFile::of(&content, None);
+    let inside = start(&[file()], vec![Plan::tracker(&[]), Plan::torrent("t1", &fragments)]);
+    let outside = start(
+        &[file()],
+        vec![Plan::tracker(&[]), Plan::torrent("t1", &fragments).announced("grpc://127.0.0.1:1")],
+    );
+    let endpoints = [outside[0].endpoint.clone(), inside[0].endpoint.clone()];
+    let cluster = Cluster::connect(endpoints).await.unwrap();
+    let map = cluster.file_map(&Hash::of(&content)).await.unwrap();
+    assert_eq!(map.endpoints.len(), 1);
+    let finished = Download::new(cluster, map).run(Memory::default()).await.unwrap();
+    assert_eq!(finished.sink.bytes, content);
+    let relay = finished.holders.iter().find(|holder| holder.fragments > 0).unwrap();
+    assert!(relay.name.starts_with("by way of"), "{relay:?}");
 }
 
 #[tokio::test]

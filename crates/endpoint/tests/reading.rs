@@ -380,6 +380,20 @@ async fn a_client_asks_the_next_daemon_when_one_is_gone() {
 }
 
 #[tokio::test]
+async fn a_file_that_one_daemon_missed_is_found_at_another() {
+    let content = content(FRAGMENT_SIZE);
+    let file = KnownFile::of(&content, None);
+    let hash = file.hash;
+    let daemons = start(&[file], vec![Plan::torrent("t1", &fragments_of(&content))]);
+    let behind = start(&[], vec![Plan::torrent("t2", &[])]);
+    let endpoints = [behind[0].endpoint.clone(), daemons[0].endpoint.clone()];
+    let cluster = Cluster::connect(endpoints).await.unwrap();
+    assert_eq!(cluster.file(&hash).await.unwrap().size_bytes, FRAGMENT_SIZE as i64);
+    let error = cluster.file(&Hash::of(b"unknown")).await.unwrap_err();
+    assert_eq!(error.reason(), Some(ErrorReason::FileNotFound));
+}
+
+#[tokio::test]
 async fn a_server_asked_to_end_finishes_its_streams_first() {
     let content = content(300 * FRAGMENT_SIZE);
     let file = KnownFile::of(&content, None);

@@ -14,7 +14,7 @@ use tonic::{Code, Response, Status};
 use crate::names::file_name;
 use crate::proto::endpoint_service_client::EndpointServiceClient;
 use crate::proto::tracker_service_client::TrackerServiceClient;
-use crate::proto::{self, digest_text, parse_digest};
+use crate::proto::{self, ErrorReason, digest_text, parse_digest};
 use crate::serve::MAX_MESSAGE_BYTES;
 use crate::service::MAX_BATCH;
 
@@ -23,6 +23,9 @@ use super::{CallError, Channels, ClientError};
 /// How long one daemon may take for an answer that is not a stream.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 const PAGE_SIZE: i32 = 1000;
+
+/// How many daemons must say that a file is not known. One alone may have missed it: it was away, or is joining just now.
+const OPINIONS: usize = 3;
 
 /// The daemons of one network. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -209,6 +212,10 @@ impl Cluster {
                         .ok_or(ClientError::InvalidAnswer { endpoint: endpoint.clone(), what: "fragment" })?,
                 );
             }
+            // A daemon that goes on for ever is not listened to for ever.
+            if map.fragments.len() > usize::try_from(map.file.fragment_count).unwrap_or_default() {
+                return Err(ClientError::Inconsistent(*hash));
+            }
             self.remember(&page.servers);
             map.endpoints.extend(page.servers.iter().filter_map(server_endpoints));
             request.page_token = page.next_page_token;
@@ -288,7 +295,7 @@ impl Cluster {
         Ok(EndpointServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES))
     }
 
-    /// Puts one question to the daemons in turn until one answers.
+    /// Puts one question to the daemons in turn until one answers. That a file is not known is an answer if a few say so.
     pub(super) async fn ask<T, F>(
         &self,
         question: impl Fn(Reader) -> F,
@@ -297,6 +304,8 @@ impl Cluster {
         F: Future<Output = Result<Response<T>, Status>>,
     {
         let mut errors = Vec::new();
+        let mut unknown: Option<CallError> = None;
+        let mut opinions = 0;
         for endpoint in self.endpoints() {
             let Ok(client) = self.reader(&endpoint) else { continue };
             let error = match answer(question(client)).await {
@@ -306,12 +315,19 @@ impl Cluster {
                 }
                 Err(status) => CallError::new(&endpoint, &status),
             };
-            if !error.is_worth_asking_another() {
+            if error.reason == Some(ErrorReason::FileNotFound) {
+                opinions += 1;
+                unknown.get_or_insert(error);
+                if opinions == OPINIONS {
+                    break;
+                }
+            } else if error.is_worth_asking_another() {
+                errors.push(error);
+            } else {
                 return Err(ClientError::Refused(error));
             }
-            errors.push(error);
         }
-        Err(ClientError::Unreachable(errors))
+        Err(unknown.map_or(ClientError::Unreachable(errors), ClientError::Refused))
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {

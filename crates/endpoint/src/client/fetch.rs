@@ -3,20 +3,23 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::{Stream, TryStreamExt};
 use protocol::{Hash, Hasher};
 use tokio::time::timeout;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
+use tonic_types::StatusExt;
 
-use crate::names::fragment_name;
-use crate::proto::ReadFragmentRequest;
+use crate::errors::reason_text;
+use crate::names::{file_name, fragment_name};
 use crate::proto::endpoint_service_client::EndpointServiceClient;
+use crate::proto::{ErrorReason, ReadFileRequest, ReadFragmentRequest};
 use crate::serve::MAX_MESSAGE_BYTES;
 
 /// Why a holder did not deliver a fragment.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum FetchFailure {
-    /// It says that it does not have it.
+    /// It says that it does not have it, or cannot get it.
     #[error("it does not have the fragment")]
     NotHeld,
     /// It says that its copy is damaged.
@@ -48,7 +51,10 @@ pub enum FetchFailure {
 impl From<Status> for FetchFailure {
     fn from(status: Status) -> Self {
         let code = status.code();
-        if code == Code::NotFound {
+        let info = status.get_details_error_info();
+        let has_no_holder =
+            info.is_some_and(|info| info.reason == reason_text(ErrorReason::NoReachableHolder));
+        if code == Code::NotFound || has_no_holder {
             Self::NotHeld
         } else if code == Code::DataLoss {
             Self::Damaged
@@ -60,37 +66,82 @@ impl From<Status> for FetchFailure {
     }
 }
 
-/// Reads `fragment`, which has `size_bytes`, from the daemon behind `channel`: in parts as they came, none of them empty. The parts
-/// together have been checked against the fragment's name.
+/// A fragment that is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WantedFragment {
+    /// Its name.
+    pub hash: Hash,
+    /// Its size in bytes.
+    pub size_bytes: u64,
+}
+
+/// Reads a fragment from the daemon behind `channel`, which has it: in parts as they came, none of them empty. The parts together have
+/// been checked against the fragment's name.
 ///
 /// # Errors
 /// If the daemon does not deliver exactly that fragment, or is silent for longer than `patience`.
 pub async fn fetch_fragment(
     channel: Channel,
-    fragment: Hash,
-    size_bytes: u64,
+    wanted: WantedFragment,
     patience: Duration,
 ) -> Result<Vec<Bytes>, FetchFailure> {
-    let silent = |_| FetchFailure::Silent { patience };
     let mut client = EndpointServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
-    let request = ReadFragmentRequest { name: fragment_name(&fragment), read_offset: 0, read_limit: 0 };
-    let response = timeout(patience, client.read_fragment(request)).await.map_err(silent)??;
-    let mut messages = response.into_inner();
+    let request = ReadFragmentRequest { name: fragment_name(&wanted.hash), read_offset: 0, read_limit: 0 };
+    let answered = timeout(patience, client.read_fragment(request)).await;
+    let messages = answered.map_err(|_| FetchFailure::Silent { patience })??.into_inner();
+    collect(messages.map_ok(|message| (message.offset, message.data)), 0, wanted, patience).await
+}
+
+/// Reads a fragment as the part of `file` that begins at `offset_bytes`, from a daemon that may have to fetch it itself. Otherwise as
+/// [`fetch_fragment`].
+///
+/// # Errors
+/// As [`fetch_fragment`].
+pub async fn fetch_through(
+    channel: Channel,
+    file: Hash,
+    offset_bytes: u64,
+    wanted: WantedFragment,
+    patience: Duration,
+) -> Result<Vec<Bytes>, FetchFailure> {
+    let mut client = EndpointServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let int64 = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+    let request = ReadFileRequest {
+        name: file_name(&file),
+        read_offset: int64(offset_bytes),
+        read_limit: int64(wanted.size_bytes),
+    };
+    let answered = timeout(patience, client.read_file(request)).await;
+    let messages = answered.map_err(|_| FetchFailure::Silent { patience })??.into_inner();
+    collect(messages.map_ok(|message| (message.offset, message.data)), offset_bytes, wanted, patience).await
+}
+
+/// The parts of a fragment, the first of which is to be at `start`, checked.
+async fn collect(
+    mut messages: impl Stream<Item = Result<(i64, Bytes), Status>> + Unpin,
+    start: u64,
+    wanted: WantedFragment,
+    patience: Duration,
+) -> Result<Vec<Bytes>, FetchFailure> {
     let mut parts = Vec::with_capacity(1);
     let mut hasher = Hasher::new();
     let mut received = 0_u64;
-    while let Some(message) = timeout(patience, messages.message()).await.map_err(silent)?? {
-        if u64::try_from(message.offset) != Ok(received) {
+    while let Some(message) =
+        timeout(patience, messages.try_next()).await.map_err(|_| FetchFailure::Silent { patience })??
+    {
+        let (offset, data) = message;
+        if u64::try_from(offset) != Ok(start + received) {
             return Err(FetchFailure::Lied);
         }
-        received += message.data.len() as u64;
-        if received > size_bytes {
+        received += data.len() as u64;
+        if received > wanted.size_bytes {
             return Err(FetchFailure::Lied);
         }
-        hasher.update(&message.data);
-        if !message.data.is_empty() {
-            parts.push(message.data);
+        hasher.update(&data);
+        if !data.is_empty() {
+            parts.push(data);
         }
     }
-    if received == size_bytes && hasher.finish() == fragment { Ok(parts) } else { Err(FetchFailure::Lied) }
+    let is_it = received == wanted.size_bytes && hasher.finish() == wanted.hash;
+    if is_it { Ok(parts) } else { Err(FetchFailure::Lied) }
 }

@@ -9,4 +9,4 @@ mod read_file;
 pub use channels::{Channels, NotDialable};
 pub use cluster::{Cluster, FileFilter, FileMap, FragmentPlace, Reader};
 pub use error::{CallError, ClientError};
-pub use fetch::{FetchFailure, fetch_fragment};
+pub use fetch::{FetchFailure, WantedFragment, fetch_fragment, fetch_through};

@@ -5,11 +5,13 @@ use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
-use protocol::{ClientId, Hash};
+use protocol::{ClientId, EndpointUri, Hash};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::client::{Cluster, FetchFailure, FileMap, FragmentPlace, fetch_fragment};
+use crate::client::{
+    Cluster, FetchFailure, FileMap, FragmentPlace, WantedFragment, fetch_fragment, fetch_through,
+};
 
 use super::holders::Holders;
 use super::plan::{Failure, Flight, Outlook, Plan, PlanLimits};
@@ -166,8 +168,7 @@ impl Download {
 
 /// One distinct fragment that is wanted.
 struct Wanted {
-    hash: Hash,
-    size_bytes: u64,
+    fragment: WantedFragment,
     /// All places in the file where it belongs.
     offsets: Vec<u64>,
 }
@@ -213,16 +214,17 @@ impl Running {
             }
             same.push(wanted.len());
             let offsets = vec![place.offset_bytes];
-            wanted.push(Wanted { hash: place.hash, size_bytes: place.size_bytes, offsets });
+            let fragment = WantedFragment { hash: place.hash, size_bytes: place.size_bytes };
+            wanted.push(Wanted { fragment, offsets });
         }
-        let largest = wanted.iter().map(|wanted| wanted.size_bytes).max().unwrap_or(1).max(1);
+        let largest = wanted.iter().map(|wanted| wanted.fragment.size_bytes).max().unwrap_or(1).max(1);
         let count = |bytes: u64| usize::try_from(bytes / largest).unwrap_or(usize::MAX);
         let limits = PlanLimits {
             per_holder: count(options.holder_bytes).clamp(2, 16),
             bytes: options.in_flight_bytes,
             window: options.window_bytes.map(|bytes| count(bytes).max(2)),
         };
-        let plan = Plan::new(wanted.iter().map(|wanted| wanted.size_bytes), limits);
+        let plan = Plan::new(wanted.iter().map(|wanted| wanted.fragment.size_bytes), limits);
         let mut running = Self {
             cluster,
             file: map.hash,
@@ -258,7 +260,7 @@ impl Running {
                 Outlook::Running => {}
                 Outlook::Stuck(fragments) => {
                     let fragments: Vec<Hash> =
-                        fragments.into_iter().map(|fragment| self.wanted[fragment].hash).collect();
+                        fragments.into_iter().map(|fragment| self.wanted[fragment].fragment.hash).collect();
                     rounds += 1;
                     if rounds > ROUNDS {
                         return Err(DownloadError::Unavailable { file: self.file, fragments });
@@ -266,7 +268,7 @@ impl Running {
                     if rounds > 1 {
                         sleep(ROUND_PAUSE).await;
                     }
-                    self.ask_again(&fragments).await;
+                    self.ask_again(&fragments, rounds > 1).await;
                     continue;
                 }
             }
@@ -295,13 +297,18 @@ impl Running {
 
     /// Asks the holder for the fragment.
     fn take_off(&mut self, flight: Flight) {
-        let Wanted { hash, size_bytes, .. } = self.wanted[flight.fragment];
-        let patience = self.options.patience;
-        let endpoint = self.holders.get_mut(flight.holder).endpoint();
-        let channel = endpoint.map(|endpoint| self.cluster.channels().channel(endpoint));
+        let wanted = &self.wanted[flight.fragment];
+        let (fragment, offset) = (wanted.fragment, wanted.offsets.first().copied().unwrap_or_default());
+        let (file, patience) = (self.file, self.options.patience);
+        let holder = self.holders.get_mut(flight.holder);
+        let is_relay = holder.is_relay;
+        let channel = holder.endpoint().map(|endpoint| self.cluster.channels().channel(endpoint));
         let fetch = self.fetches.spawn(async move {
             let result = match channel {
-                Some(Ok(channel)) => fetch_fragment(channel, hash, size_bytes, patience).await,
+                Some(Ok(channel)) if is_relay => {
+                    fetch_through(channel, file, offset, fragment, patience).await
+                }
+                Some(Ok(channel)) => fetch_fragment(channel, fragment, patience).await,
                 Some(Err(_)) | None => Err(FetchFailure::NotDialable),
             };
             (flight, result)
@@ -316,10 +323,10 @@ impl Running {
         let wanted = &mut self.wanted[flight.fragment];
         let holder = self.holders.get_mut(flight.holder);
         holder.fragments += 1;
-        holder.bytes += wanted.size_bytes;
-        self.fetched_bytes += wanted.size_bytes;
+        let size_bytes = wanted.fragment.size_bytes;
+        holder.bytes += size_bytes;
+        self.fetched_bytes += size_bytes;
         let offsets = std::mem::take(&mut wanted.offsets);
-        let size_bytes = wanted.size_bytes;
         self.done_bytes +=
             offsets.iter().map(|offset| overlap_at(&self.range, *offset, size_bytes)).sum::<u64>();
         let is_written = writer.write(Arrival { offsets, parts }).await;
@@ -341,7 +348,7 @@ impl Running {
                 Failure::Lost
             }
         };
-        let fragment = self.wanted[flight.fragment].hash;
+        let fragment = self.wanted[flight.fragment].fragment.hash;
         if kind == Failure::Lied {
             tracing::warn!(holder = holder.name, %fragment, "delivered other bytes; it is asked no more");
         } else {
@@ -358,8 +365,8 @@ impl Running {
     }
 
     /// Asks the network again who holds what nobody delivered, and every daemon whether it has it: the tracker has what is not
-    /// distributed yet.
-    async fn ask_again(&mut self, fragments: &[Hash]) {
+    /// distributed yet. With `relays`, those that answer are also asked to fetch it themselves: they may reach holders that we do not.
+    async fn ask_again(&mut self, fragments: &[Hash], relays: bool) {
         self.plan.forgive();
         if let Ok(map) = self.cluster.file_map(&self.file).await {
             self.learn(&map);
@@ -367,12 +374,24 @@ impl Running {
         for (endpoint, held) in self.cluster.who_has(fragments).await {
             let holder = match self.holders.at_endpoint(&endpoint) {
                 Some(holder) => holder,
-                None => self.add_holder(endpoint.to_string(), vec![endpoint]),
+                None => self.add_holder(endpoint.to_string(), vec![endpoint.clone()], false),
             };
-            let held: Vec<usize> =
-                held.iter().filter_map(|hash| self.by_hash.get(hash)).flatten().copied().collect();
+            let held = self.fragments_of(&held);
             self.plan.add_held(holder, held);
+            if relays {
+                let name = format!("by way of {endpoint}");
+                let relay = match self.holders.index(&name) {
+                    Some(relay) => relay,
+                    None => self.add_holder(name, vec![endpoint], true),
+                };
+                let fragments = self.fragments_of(fragments);
+                self.plan.add_held(relay, fragments);
+            }
         }
+    }
+
+    fn fragments_of(&self, hashes: &[Hash]) -> Vec<usize> {
+        hashes.iter().filter_map(|hash| self.by_hash.get(hash)).flatten().copied().collect()
     }
 
     /// Takes over who holds what.
@@ -390,15 +409,15 @@ impl Running {
                 None => {
                     let endpoints = map.endpoints.get(id).cloned().unwrap_or_default();
                     let dialable = endpoints.into_iter().filter(|endpoint| endpoint.authority().is_some());
-                    self.add_holder(id.to_string(), dialable.collect())
+                    self.add_holder(id.to_string(), dialable.collect(), false)
                 }
             };
             self.plan.add_held(holder, fragments);
         }
     }
 
-    fn add_holder(&mut self, name: String, endpoints: Vec<protocol::EndpointUri>) -> usize {
-        self.holders.add(name, endpoints);
+    fn add_holder(&mut self, name: String, endpoints: Vec<EndpointUri>, is_relay: bool) -> usize {
+        self.holders.add(name, endpoints, is_relay);
         self.plan.add_holder()
     }
 }

@@ -19,6 +19,8 @@ pub struct Holder {
     /// The torrent's identifier, or the endpoint of a daemon of which no more is known.
     pub name: String,
     endpoints: Vec<EndpointUri>,
+    /// Whether it is asked for parts of the file, which it may have to fetch itself, and not for fragments that it has.
+    pub is_relay: bool,
     /// Which of the endpoints is asked.
     current: usize,
     pub fragments: u64,
@@ -47,11 +49,17 @@ impl Holders {
         self.by_name.get(name).copied()
     }
 
+    /// The holder that can be asked at `endpoint` for fragments that it has.
+    pub fn at_endpoint(&self, endpoint: &EndpointUri) -> Option<usize> {
+        self.holders.iter().position(|holder| holder.has_fragments_at(endpoint))
+    }
+
     /// Adds a holder, with the next index.
-    pub fn add(&mut self, name: String, endpoints: Vec<EndpointUri>) -> usize {
+    pub fn add(&mut self, name: String, endpoints: Vec<EndpointUri>, is_relay: bool) -> usize {
         let index = self.holders.len();
         self.by_name.insert(name.clone(), index);
-        self.holders.push(Holder { name, endpoints, current: 0, fragments: 0, bytes: 0, failures: 0 });
+        let (current, fragments, bytes, failures) = (0, 0, 0, 0);
+        self.holders.push(Holder { name, endpoints, is_relay, current, fragments, bytes, failures });
         index
     }
 
@@ -84,15 +92,8 @@ impl Holder {
         self.current = (self.current + 1) % self.endpoints.len().max(1);
     }
 
-    /// Whether it can be asked there.
-    pub fn has_endpoint(&self, endpoint: &EndpointUri) -> bool {
-        self.endpoints.contains(endpoint)
-    }
-}
-
-impl Holders {
-    /// The holder that can be asked at `endpoint`.
-    pub fn at_endpoint(&self, endpoint: &EndpointUri) -> Option<usize> {
-        self.holders.iter().position(|holder| holder.has_endpoint(endpoint))
+    /// Whether it can be asked there for fragments that it has.
+    fn has_fragments_at(&self, endpoint: &EndpointUri) -> bool {
+        !self.is_relay && self.endpoints.contains(endpoint)
     }
 }

@@ -38,7 +38,7 @@ pub const MAX_BATCH: usize = 10_000;
 /// Limits of the read service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReadLimits {
-    /// Bytes of fragments in memory for all reads together.
+    /// Bytes of fragments in memory for all reads together: one half for `ReadFragment`, one for `ReadFile`.
     pub memory_bytes: u64,
     /// How long a read waits for that memory before it is refused.
     pub patience: Duration,
@@ -62,7 +62,11 @@ pub struct EndpointApi {
     catalog: CatalogHandle,
     fragments: Arc<dyn Fragments>,
     peers: Channels,
-    budget: Budget,
+    /// For `ReadFragment`, which waits for nobody but the disk.
+    fragment_budget: Budget,
+    /// For `ReadFile`, which waits for `ReadFragment` of other daemons. With one budget for both, two daemons could each wait for the
+    /// other's memory.
+    file_budget: Budget,
     counts: Arc<LastCounts>,
     peer_patience: Duration,
 }
@@ -87,7 +91,8 @@ impl EndpointApi {
             catalog,
             fragments,
             peers: Channels::default(),
-            budget: Budget::new(limits.memory_bytes, limits.patience),
+            fragment_budget: Budget::new(limits.memory_bytes / 2, limits.patience),
+            file_budget: Budget::new(limits.memory_bytes / 2, limits.patience),
             counts: Arc::default(),
             peer_patience: limits.peer_patience,
         }

@@ -10,7 +10,7 @@ use tonic::Status;
 use super::EndpointApi;
 use super::budget::Share;
 use super::describe::{Servers, int64};
-use crate::client::{FetchFailure, fetch_fragment};
+use crate::client::{FetchFailure, WantedFragment, fetch_fragment};
 use crate::errors::Refusal;
 use crate::fragments::ReadError;
 use crate::names::{parse_file_name, parse_fragment_name};
@@ -44,7 +44,7 @@ impl EndpointApi {
         if range.is_empty() {
             return Ok(stream::empty().boxed());
         }
-        let share = self.budget.take(size_bytes).await?;
+        let share = self.fragment_budget.take(size_bytes).await?;
         let content = self.read_own(fragment).await.map_err(|error| own_refusal(fragment, &error))?;
         let wanted = slice(&content, range.start, range.end);
         let mut offset = range.start;
@@ -103,8 +103,12 @@ impl EndpointApi {
 
     /// The wanted bytes of one fragment: from this daemon's disk, else from a holder.
     async fn piece(&self, file: Hash, piece: Piece) -> Result<FilledPiece, Refusal> {
-        let share = self.budget.take(piece.size_bytes).await?;
-        let chunks = match self.read_own(piece.fragment).await {
+        let share = self.file_budget.take(piece.size_bytes).await?;
+        let own = match self.fragments.size_of(&piece.fragment) {
+            Some(_) => self.read_own(piece.fragment).await,
+            None => Err(ReadError::Missing),
+        };
+        let chunks = match own {
             Ok(content) => vec![slice(&content, piece.from, piece.to)],
             Err(error) => {
                 if !matches!(error, ReadError::Missing) {
@@ -145,7 +149,8 @@ impl EndpointApi {
         });
         for endpoint in holders.iter().flat_map(|(_, endpoints)| endpoints) {
             let Ok(channel) = self.peers.channel(endpoint) else { continue };
-            match fetch_fragment(channel, fragment, piece.size_bytes, self.peer_patience).await {
+            let wanted = WantedFragment { hash: fragment, size_bytes: piece.size_bytes };
+            match fetch_fragment(channel, wanted, self.peer_patience).await {
                 Ok(content) => {
                     self.peers.welcome(endpoint);
                     return Ok(content);

@@ -121,12 +121,15 @@ pub struct Plan {
     pub fragments: Vec<(Hash, Bytes)>,
     /// Whether others take it for suspect.
     pub is_suspect: bool,
+    /// What it announces in place of its real endpoint.
+    pub announced: Option<EndpointUri>,
 }
 
 impl Plan {
     /// A torrent with a sound disk that has these fragments.
     pub fn torrent(id: &'static str, fragments: &[(Hash, Bytes)]) -> Self {
-        Self { id, role: Role::Torrent, disk: Disk::Sound, fragments: fragments.to_vec(), is_suspect: false }
+        let fragments = fragments.to_vec();
+        Self { id, role: Role::Torrent, disk: Disk::Sound, fragments, is_suspect: false, announced: None }
     }
 
     /// A tracker that has these fragments, which nobody knows.
@@ -136,6 +139,10 @@ impl Plan {
 
     pub fn disk(self, disk: Disk) -> Self {
         Self { disk, ..self }
+    }
+
+    pub fn announced(self, endpoint: &str) -> Self {
+        Self { announced: Some(endpoint.parse().unwrap()), ..self }
     }
 
     pub fn suspect(self) -> Self {
@@ -216,7 +223,7 @@ pub fn start(files: &[KnownFile], plans: Vec<Plan>) -> Vec<Daemon> {
         view.apply(&Change::ClientRegistered {
             client,
             registration: Registration {
-                endpoints: BTreeSet::from([endpoint.clone()]),
+                endpoints: BTreeSet::from([plan.announced.as_ref().unwrap_or(endpoint).clone()]),
                 capacity_bytes: Some(1 << 30),
                 zone: None,
             },
