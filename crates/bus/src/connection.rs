@@ -25,8 +25,50 @@ const SUBSCRIBE_ID: u16 = 1;
 /// A connection, TLS or not.
 pub(crate) struct Connection {
     pub(crate) reader: Box<dyn AsyncRead + Send + Unpin>,
-    pub(crate) writer: Box<dyn AsyncWrite + Send + Unpin>,
+    pub(crate) writer: Writer,
     pub(crate) input: Input,
+}
+
+/// The way to the broker.
+pub(crate) struct Writer {
+    stream: Box<dyn AsyncWrite + Send + Unpin>,
+    /// Whether the stream keeps something back until it is flushed, as TLS does when the socket is full.
+    keeps_back: bool,
+    unflushed: bool,
+}
+
+impl Writer {
+    fn new(stream: impl AsyncWrite + Send + Unpin + 'static, keeps_back: bool) -> Self {
+        Self { stream: Box::new(stream), keeps_back, unflushed: false }
+    }
+
+    /// Whether there is something to do for [`write`](Self::write).
+    pub(crate) fn has_work(&self, output: &Output) -> bool {
+        output.has_remaining() || self.unflushed
+    }
+
+    /// Writes once, or flushes when everything is written. May be cancelled without losing anything.
+    pub(crate) async fn write(&mut self, output: &mut Output) -> Result<(), LossReason> {
+        let done = if output.has_remaining() {
+            let written = self.stream.write_buf(output).await;
+            self.unflushed = self.keeps_back;
+            written.and_then(|bytes| if bytes == 0 { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) })
+        } else {
+            let flushed = self.stream.flush().await;
+            self.unflushed = false;
+            flushed
+        };
+        done.map_err(|error| network_reason(&error))
+    }
+
+    /// Writes everything, and that nothing more will come.
+    pub(crate) async fn finish(&mut self, output: &mut Output) -> Result<(), LossReason> {
+        let done = async {
+            self.stream.write_all_buf(output).await?;
+            self.stream.shutdown().await
+        };
+        done.await.map_err(|error| network_reason(&error))
+    }
 }
 
 impl Connection {
@@ -41,10 +83,10 @@ impl Connection {
             let stream = tls::connect(stream, broker.host(), options.ca_file.as_deref()).await;
             let stream = stream.map_err(|source| OpenError::Tls { broker: broker.clone(), source })?;
             let (reader, writer) = tokio::io::split(stream);
-            return Ok(Self { reader: Box::new(reader), writer: Box::new(writer), input });
+            return Ok(Self { reader: Box::new(reader), writer: Writer::new(writer, true), input });
         }
         let (reader, writer) = stream.into_split();
-        Ok(Self { reader: Box::new(reader), writer: Box::new(writer), input })
+        Ok(Self { reader: Box::new(reader), writer: Writer::new(writer, false), input })
     }
 
     /// CONNECT, and the broker's answer.
@@ -112,7 +154,7 @@ impl Connection {
     pub(crate) async fn abandon(&mut self) {
         let mut output = Output::default();
         output.disconnect();
-        if self.writer.write_all_buf(&mut output).await.is_ok() && self.writer.shutdown().await.is_ok() {
+        if self.writer.finish(&mut output).await.is_ok() {
             while self.input.read(&mut self.reader).await.is_ok() {
                 while let Ok(Some(_)) = self.input.next() {}
             }
@@ -122,8 +164,8 @@ impl Connection {
     async fn send(&mut self, packet: &Packet) -> Result<(), LossReason> {
         let mut output = Output::default();
         output.packet(packet).map_err(|error| LossReason::Protocol { message: error.to_string() })?;
-        while output.has_remaining() {
-            self.writer.write_buf(&mut output).await.map_err(|error| network_reason(&error))?;
+        while self.writer.has_work(&output) {
+            self.writer.write(&mut output).await?;
         }
         Ok(())
     }
@@ -157,4 +199,31 @@ fn hung_up(options: &SessionOptions, reason: LossReason) -> OpenError {
 
 fn unexpected(packet: &Packet) -> LossReason {
     LossReason::Protocol { message: format!("an answer that nothing asked for: {packet:?}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, BufWriter};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_the_stream_keeps_back_is_flushed_once_everything_is_written() {
+        // As TLS with a full socket: what is written goes nowhere until it is flushed.
+        let (stream, mut broker) = tokio::io::duplex(4096);
+        let mut writer = Writer::new(BufWriter::new(stream), true);
+        let mut output = Output::default();
+        output.ping();
+        let mut arrived = [0; 2];
+        while writer.has_work(&output) {
+            writer.write(&mut output).await.unwrap();
+        }
+        let read = std::pin::pin!(broker.read_exact(&mut arrived));
+        tokio::select! {
+            biased;
+            read = read => assert_eq!(read.unwrap(), 2),
+            () = std::future::ready(()) => panic!("nothing has arrived"),
+        }
+        assert!(!writer.has_work(&output));
+    }
 }

@@ -90,6 +90,22 @@ pub enum OpenError {
     },
 }
 
+impl OpenError {
+    /// Whether it may go away by itself, so that trying again makes sense. What is not is a matter of
+    /// configuration, here or at the broker.
+    #[must_use]
+    pub const fn is_transient(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::HungUp { .. } | Self::TimedOut { .. } => true,
+            Self::Rejected { code, .. } => matches!(code, Refusal::Unavailable),
+            Self::SubscriptionRefused { .. }
+            | Self::InvalidTopic { .. }
+            | Self::TooLong { .. }
+            | Self::Tls { .. } => false,
+        }
+    }
+}
+
 /// What is wrong with TLS.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {

@@ -10,7 +10,6 @@ use std::time::Duration;
 use bytes::Buf;
 use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v4::{Packet, Publish};
-use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
 
@@ -19,7 +18,6 @@ use crate::connection::Connection;
 use crate::error::{LossReason, SessionLost};
 use crate::in_flight::InFlight;
 use crate::inbox::InboxSender;
-use crate::input::network_reason;
 use crate::message::Delivery;
 use crate::output::Output;
 use crate::queue::{Queue, Queued};
@@ -62,13 +60,15 @@ impl EventLoop {
             let has_room = self.inbox.has_room();
             let can_send = self.can_send();
             let Connection { reader, writer, input } = &mut self.connection;
+            let has_work = writer.has_work(&self.output);
             tokio::select! {
                 // In this order: a busy connection must not keep us from pinging, and what can be written goes
                 // before new work.
                 biased;
-                now = self.clock.tick() => self.keep_alive(now, has_room)?,
-                written = writer.write_buf(&mut self.output), if self.output.has_remaining() => {
-                    self.clock.wrote(written.map_err(|error| network_reason(&error))?)?;
+                now = self.clock.tick() => self.keep_alive(now, has_room, has_work)?,
+                written = writer.write(&mut self.output), if has_work => {
+                    written?;
+                    self.clock.wrote();
                 }
                 read = input.read(reader), if has_room => {
                     read?;
@@ -135,8 +135,8 @@ impl EventLoop {
         Ok(())
     }
 
-    fn keep_alive(&mut self, now: Instant, reading: bool) -> Result<(), LossReason> {
-        if self.clock.check(now, reading, self.output.has_remaining())? {
+    fn keep_alive(&mut self, now: Instant, reading: bool, writing: bool) -> Result<(), LossReason> {
+        if self.clock.check(now, reading, writing)? {
             self.output.ping();
         }
         Ok(())
@@ -147,11 +147,7 @@ impl EventLoop {
     async fn say_goodbye(&mut self) -> Result<(), LossReason> {
         self.output.disconnect();
         let Connection { reader, writer, input } = &mut self.connection;
-        let output = &mut self.output;
-        let write = async {
-            writer.write_all_buf(output).await?;
-            writer.shutdown().await
-        };
+        let write = writer.finish(&mut self.output);
         let read = async {
             while input.read(reader).await.is_ok() {
                 while let Ok(Some(packet)) = input.next() {
