@@ -17,7 +17,7 @@ use tokio::time::{sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Code as StatusCode, Response, Status};
-use uuid::Uuid;
+use uuid::Builder;
 
 use super::Source;
 use super::content::Content;
@@ -104,7 +104,7 @@ impl Uploads {
             digest: String::new(),
             size_bytes: size_bytes.map(|size| i64::try_from(size).unwrap_or(i64::MAX)),
             display_name: name.map(ToString::to_string).unwrap_or_default(),
-            request_id: Uuid::new_v4().to_string(),
+            request_id: Builder::from_random_bytes(fastrand::u128(..).to_ne_bytes()).into_uuid().to_string(),
         };
         let response = self.call(|mut client| {
             let request = request.clone();
