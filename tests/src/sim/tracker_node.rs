@@ -157,6 +157,10 @@ impl TrackerNode {
                     }
                     self.disk.view.set_revision(revision);
                 }
+                TrackerCommand::RememberEpoch { epoch } => {
+                    assert!(epoch > self.disk.epoch, "{}: {epoch} after {}", self.id, self.disk.epoch);
+                    self.disk.epoch = epoch;
+                }
                 TrackerCommand::Say { to, envelope, event } => {
                     let kind = event.kind();
                     let is_presence = matches!(kind, EventKind::TrackerHello | EventKind::TrackerGoodbye);
