@@ -53,10 +53,7 @@ impl EventLoop {
         // What came together with the answer to the subscription.
         self.take_packets()?;
         loop {
-            let goodbye = self.take_from_queue();
-            if goodbye {
-                return self.say_goodbye().await;
-            }
+            self.take_from_queue();
             let has_room = self.inbox.has_room();
             let can_send = self.can_send();
             let Connection { reader, writer, input } = &mut self.connection;
@@ -66,6 +63,7 @@ impl EventLoop {
                 // before new work.
                 biased;
                 now = self.clock.tick() => self.keep_alive(now, has_room, has_work)?,
+                () = self.queue.goodbye.notified() => return self.say_goodbye().await,
                 written = writer.write(&mut self.output), if has_work => {
                     written?;
                     self.clock.wrote();
@@ -85,15 +83,15 @@ impl EventLoop {
         can_send(&self.in_flight, &self.output)
     }
 
-    /// Encodes what may be sent now. Says whether it is time for the goodbye.
-    fn take_from_queue(&mut self) -> bool {
+    /// Encodes what may be sent now.
+    fn take_from_queue(&mut self) {
         let wants_more = self.can_send();
         let Self { queue, in_flight, output, .. } = self;
         queue.drain(wants_more, |Queued { message, confirm }| {
             let packet_id = in_flight.enter(message.payload.len(), confirm);
             output.publish(packet_id, message);
             can_send(in_flight, output)
-        })
+        });
     }
 
     /// Takes all packets that have arrived completely.

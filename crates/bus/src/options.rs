@@ -36,6 +36,8 @@ pub struct SessionOptions {
     pub connect_timeout: Duration,
     /// The session is lost when something is to be written and the broker takes nothing for this long.
     pub write_timeout: Duration,
+    /// How long [`Outbox::close`](crate::Outbox::close) waits for acknowledgements.
+    pub close_timeout: Duration,
     /// How many messages may be published and not yet acknowledged by the broker; the rest waits here.
     pub inflight: u16,
     /// Bytes of received payload that may wait in the [`Inbox`](crate::Inbox) before nothing more is read from
@@ -47,7 +49,7 @@ pub struct SessionOptions {
 
 impl SessionOptions {
     /// The defaults: no subscription, no will, packets up to 16 MiB, keep-alive 20 s, 10 s to connect, 60 s
-    /// without progress, 64 messages in flight, 32 MiB in the inbox.
+    /// without progress, 5 s to close, 64 messages in flight, 32 MiB in the inbox.
     #[must_use]
     pub fn new(broker: BrokerUrl, client_id: impl Into<String>) -> Self {
         Self {
@@ -59,6 +61,7 @@ impl SessionOptions {
             keep_alive: Duration::from_secs(20),
             connect_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(60),
+            close_timeout: Duration::from_secs(5),
             inflight: 64,
             inbox_bytes: 32 << 20,
             ca_file: None,

@@ -10,12 +10,9 @@ use tracing::error;
 
 use crate::error::{CloseError, LossReason, PublishError};
 use crate::message::Message;
-use crate::options::is_topic;
+use crate::options::{SessionOptions, is_topic};
 use crate::queue::{Queue, Queued};
 use crate::session::Guard;
-
-/// How long [`Outbox::close`] waits for acknowledgements.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The sending end of a session. Clones share one queue.
 ///
@@ -26,13 +23,15 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Outbox {
     queue: Arc<Queue>,
     max_packet_bytes: usize,
+    close_timeout: Duration,
     refused: Arc<AtomicU64>,
     guard: Arc<Guard>,
 }
 
 impl Outbox {
-    pub(crate) fn new(queue: Arc<Queue>, max_packet_bytes: usize, guard: Arc<Guard>) -> Self {
-        Self { queue, max_packet_bytes, refused: Arc::default(), guard }
+    pub(crate) fn new(queue: Arc<Queue>, options: &SessionOptions, guard: Arc<Guard>) -> Self {
+        let SessionOptions { max_packet_bytes, close_timeout, .. } = *options;
+        Self { queue, max_packet_bytes, close_timeout, refused: Arc::default(), guard }
     }
 
     /// Publishes without waiting. Once the session has ended the message is dropped silently: the
@@ -76,14 +75,15 @@ impl Outbox {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// Ends the session so that the broker does not publish the will: waits up to 5 s until everything
-    /// published so far is acknowledged, then says goodbye. What other clones publish from now on is dropped.
+    /// Ends the session so that the broker does not publish the will: waits until everything published
+    /// so far is acknowledged, but not longer than [`close_timeout`](crate::SessionOptions::close_timeout), then
+    /// says goodbye. What other clones publish from now on is dropped.
     ///
     /// # Errors
     /// [`CloseError`]: the session was lost before it could be closed, or some messages may not have arrived.
     pub async fn close(self) -> Result<(), CloseError> {
         self.queue.begin_closing();
-        let in_time = timeout(CLOSE_TIMEOUT, self.queue.settled()).await.is_ok();
+        let in_time = timeout(self.close_timeout, self.queue.settled()).await.is_ok();
         match self.queue.lost() {
             // Another clone was faster.
             Some(lost) if lost.reason == LossReason::Closed => return Ok(()),
@@ -91,9 +91,13 @@ impl Outbox {
             None => {}
         }
         let messages = self.queue.messages();
-        self.queue.say_goodbye();
+        self.queue.goodbye.notify_one();
         self.guard.ended().await;
-        if in_time { Ok(()) } else { Err(CloseError::Unacknowledged { messages, timeout: CLOSE_TIMEOUT }) }
+        if in_time {
+            Ok(())
+        } else {
+            Err(CloseError::Unacknowledged { messages, timeout: self.close_timeout })
+        }
     }
 
     fn queue_up(&self, message: Message, confirm: Option<oneshot::Sender<()>>) -> Result<(), PublishError> {

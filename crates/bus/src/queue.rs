@@ -12,8 +12,10 @@ use crate::message::Message;
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     state: Mutex<State>,
-    /// Rung when there is something to do for the event loop.
+    /// Rung when there is something to send.
     pub(crate) rung: Notify,
+    /// Rung when it is time for the goodbye.
+    pub(crate) goodbye: Notify,
     /// Rung when everything is acknowledged, and when the session is lost.
     settled: Notify,
 }
@@ -43,8 +45,6 @@ enum Phase {
     Open,
     /// No more messages are taken; those that wait are sent.
     Closing,
-    /// After those that wait comes the goodbye.
-    Goodbye,
     /// Over.
     Lost(SessionLost),
 }
@@ -55,7 +55,7 @@ impl Queue {
         let mut state = self.lock();
         match &state.phase {
             Phase::Open => {}
-            Phase::Closing | Phase::Goodbye => {
+            Phase::Closing => {
                 return Err(SessionLost { reason: LossReason::Closed }.into());
             }
             Phase::Lost(lost) => return Err(lost.clone().into()),
@@ -69,14 +69,13 @@ impl Queue {
     }
 
     /// Hands messages over, oldest first, as long as `take` says that it wants more (`wants_more`: whether it
-    /// wants one at all), and then says whether it is time for the goodbye.
-    pub(crate) fn drain(&self, mut wants_more: bool, mut take: impl FnMut(Queued) -> bool) -> bool {
+    /// wants one at all).
+    pub(crate) fn drain(&self, mut wants_more: bool, mut take: impl FnMut(Queued) -> bool) {
         let mut state = self.lock();
         while wants_more {
             let Some(queued) = state.waiting.pop_front() else { break };
             wants_more = take(queued);
         }
-        state.waiting.is_empty() && matches!(state.phase, Phase::Goodbye)
     }
 
     /// The broker has acknowledged so many messages with so many bytes of payload.
@@ -109,16 +108,6 @@ impl Queue {
         }
     }
 
-    /// Asks the event loop to say goodbye.
-    pub(crate) fn say_goodbye(&self) {
-        let mut state = self.lock();
-        if !matches!(state.phase, Phase::Lost(_)) {
-            state.phase = Phase::Goodbye;
-        }
-        drop(state);
-        self.rung.notify_one();
-    }
-
     /// Waits until everything is acknowledged or the session is over.
     pub(crate) async fn settled(&self) {
         loop {
@@ -147,7 +136,7 @@ impl Queue {
     pub(crate) fn lost(&self) -> Option<SessionLost> {
         match &self.lock().phase {
             Phase::Lost(lost) => Some(lost.clone()),
-            Phase::Open | Phase::Closing | Phase::Goodbye => None,
+            Phase::Open | Phase::Closing => None,
         }
     }
 

@@ -97,7 +97,7 @@ fn start(
         drop(running);
     });
     let guard = Arc::new(Guard { task: task.abort_handle(), ended });
-    let outbox = Outbox::new(queue.clone(), options.max_packet_bytes, guard.clone());
+    let outbox = Outbox::new(queue.clone(), &options, guard.clone());
     (outbox, receiver.into_inbox(queue, guard))
 }
 

@@ -1,6 +1,8 @@
 //! What happens on an open session, word by word.
 
 use crate::fake_broker::{FakeBroker, Peer, publish};
+use std::time::Duration;
+
 use bus::{CloseError, Inbox, LossReason, Message, Outbox, PublishError, SessionOptions};
 use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v4::{Packet, Publish};
@@ -156,6 +158,24 @@ async fn closing_waits_for_acknowledgements_then_says_goodbye() {
     closing.await.unwrap().unwrap();
     late.publish(Message::new("x", "after"));
     assert_eq!(inbox.recv().await.unwrap().payload, "meanwhile");
+    assert_eq!(inbox.recv().await.unwrap_err().reason, LossReason::Closed);
+}
+
+#[tokio::test]
+async fn closing_says_goodbye_even_if_the_broker_acknowledges_nothing() {
+    let close_timeout = Duration::from_millis(50);
+    let (outbox, mut inbox, mut peer) =
+        session_with(|options| SessionOptions { inflight: 1, close_timeout, ..options }).await;
+    outbox.publish(Message::new("x", "sent"));
+    let confirmed = outbox.publish_confirmed(Message::new("x", "still waiting"));
+    let closing = tokio::spawn(outbox.close());
+    assert_eq!(peer.expect_publish().await.payload, "sent");
+    assert_eq!(peer.next().await, Some(Packet::Disconnect));
+    drop(peer);
+    let error = closing.await.unwrap().unwrap_err();
+    assert_eq!(error, CloseError::Unacknowledged { messages: 2, timeout: close_timeout });
+    let lost = confirmed.await.unwrap_err();
+    assert!(matches!(lost, PublishError::Lost(lost) if lost.reason == LossReason::Closed));
     assert_eq!(inbox.recv().await.unwrap_err().reason, LossReason::Closed);
 }
 
