@@ -61,7 +61,7 @@ pub async fn run(demo: &Demo, output: Output, mut signals: Signals) -> Result<()
     };
     let outcome = match played {
         Ok(_) if demo.once => Ok(()),
-        Ok(view) => stay(&view, &mut network, &story, &mut signals).await,
+        Ok(view) => stay(view, &mut network, &story, &mut signals).await,
         Err(failure) => Err(failure),
     };
     // A second signal ends everything at once.
@@ -147,13 +147,14 @@ async fn play(
 
 /// Leaves everything running until a signal comes or something ends by itself.
 async fn stay(
-    view: &DemoView,
+    mut view: DemoView,
     network: &mut Network,
     story: &Story,
     signals: &mut Signals,
 ) -> Result<(), Failure> {
     story.step(&format!("Start {} again; from here on it is yours", view.killed))?;
     network.restart(&view.killed).await?;
+    view.torrents = network.torrent_endpoints()?;
     let cluster = Cluster::connect([network.tracker_endpoint()?]).await?;
     let torrents = view.torrents.len() as u32;
     tokio::select! {
@@ -169,7 +170,7 @@ async fn stay(
         story.say(&format!("Metrics of the tracker: http://{http}/metrics"))?;
     }
     story.say(&format!("Everything is below {}. Ctrl-C ends it all.", view.directory.display()))?;
-    story.answer(view)?;
+    story.answer(&view)?;
     tokio::select! {
         failure = network.ended() => Err(failure),
         () = signals.next() => Ok(()),

@@ -1,0 +1,82 @@
+//! What the tool does when connections break.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::content::{bytes, digest};
+use crate::kit::{FRAGMENT_BYTES, Network};
+
+/// Forwards connections to `target`; each of the first `breaks` that sends more than `after_bytes` is cut off.
+async fn breaking_proxy(target: String, breaks: usize, after_bytes: usize) -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let broken = Arc::new(AtomicUsize::new(0));
+    let counted = broken.clone();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let (target, broken) = (target.clone(), counted.clone());
+            tokio::spawn(async move {
+                let server = TcpStream::connect(target).await.unwrap();
+                let (mut from_client, mut to_client) = client.into_split();
+                let (mut from_server, mut to_server) = server.into_split();
+                let back =
+                    tokio::spawn(async move { tokio::io::copy(&mut from_server, &mut to_client).await });
+                let mut buffer = vec![0; 64 << 10];
+                let mut forwarded = 0;
+                while let Ok(read) = from_client.read(&mut buffer).await
+                    && read > 0
+                {
+                    forwarded += read;
+                    if forwarded > after_bytes && broken.load(Ordering::Relaxed) < breaks {
+                        broken.fetch_add(1, Ordering::Relaxed);
+                        break;
+                    }
+                    if to_server.write_all(&buffer[..read]).await.is_err() {
+                        break;
+                    }
+                }
+                back.abort();
+            });
+        }
+    });
+    (address, broken)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_goes_on_after_every_break() {
+    let network = Network::start(2).await;
+    let content = bytes(100 * FRAGMENT_BYTES + 7, 1);
+    let (proxy, broken) = breaking_proxy(network.endpoint.clone(), 3, 2 << 20).await;
+    let path = network.write("map", &content);
+    let put = network.mds().args(["put", "--endpoint", &proxy]).arg(&path).run().await;
+    assert_eq!(put.succeeded(), format!("{}  map\n", digest(&content)));
+    assert_eq!(broken.load(Ordering::Relaxed), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn so_does_one_from_standard_input_which_cannot_be_read_again() {
+    let network = Network::start(2).await;
+    let content = bytes(400 * FRAGMENT_BYTES + 7, 2);
+    let (proxy, broken) = breaking_proxy(network.endpoint.clone(), 3, 3 << 20).await;
+    let put = network
+        .mds()
+        .args(["put", "-", "--name", "map", "--endpoint", &proxy])
+        .input(content.clone())
+        .run()
+        .await;
+    assert_eq!(put.succeeded(), format!("{}  map\n", digest(&content)));
+    assert_eq!(broken.load(Ordering::Relaxed), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_to_a_tracker_that_is_gone_ends_unreachable() {
+    let mut network = Network::start(2).await;
+    let torrent = network.torrents[0].endpoint().await;
+    network.write("map", &bytes(10, 1));
+    network.tracker.kill();
+    let put = network.mds().args(["put", "map", "--json", "--endpoint", &torrent]).run().await;
+    put.failed(4);
+}

@@ -1,0 +1,179 @@
+//! A network of real daemons, and the tool run against it.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use mds_tests::binaries;
+use mds_tests::client::Client;
+use mds_tests::daemons::{Daemon, Site};
+use mds_tests::mosquitto::Mosquitto;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+
+/// So small that a small file has many fragments.
+pub const FRAGMENT_BYTES: usize = 64 << 10;
+
+/// A tracker and torrents that have joined. Dropping it ends them.
+pub struct Network {
+    pub tracker: Daemon,
+    pub torrents: Vec<Daemon>,
+    /// Of the tracker, `host:port`.
+    pub endpoint: String,
+    pub directory: TempDir,
+    _site: Site,
+    _broker: Mosquitto,
+}
+
+impl Network {
+    /// Starts them with two copies.
+    pub async fn start(torrents: usize) -> Self {
+        let broker = Mosquitto::start();
+        let site = Site::new(broker.url());
+        let fragment_size = FRAGMENT_BYTES.to_string();
+        let mut tracker = site.tracker("tracker", &["--copies", "2", "--fragment-size", &fragment_size]);
+        let endpoint = tracker.endpoint().await;
+        let torrents: Vec<Daemon> =
+            (1..=torrents).map(|number| site.torrent(&format!("t{number}"), &[])).collect();
+        Client::of(&endpoint).counts_torrents(torrents.len() as i32).await;
+        let directory = TempDir::with_prefix("mds-").expect("a temporary directory can be made");
+        Self { tracker, torrents, endpoint, directory, _site: site, _broker: broker }
+    }
+
+    /// A place for a file of the user.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Writes a file of the user.
+    pub fn write(&self, name: &str, content: &[u8]) -> PathBuf {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().expect("below the directory")).expect("there is room");
+        std::fs::write(&path, content).expect("there is room");
+        path
+    }
+
+    /// Puts a file of the user and waits for its copies; gives its digest.
+    pub async fn put(&self, path: &Path) -> String {
+        let put = self.mds().args(["put", "--wait", "2"]).arg(path).run().await;
+        put.succeeded().split_whitespace().next().expect("a digest").to_owned()
+    }
+
+    /// The tool, told to begin with the tracker, in the user's directory.
+    pub fn mds(&self) -> Mds {
+        Mds::new(self.directory.path()).env("MDS_ENDPOINT", &self.endpoint)
+    }
+}
+
+/// A command line of the tool.
+pub struct Mds {
+    command: Command,
+    input: Vec<u8>,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: Option<i32>,
+    pub stdout: Vec<u8>,
+    pub stderr: String,
+}
+
+impl Mds {
+    pub fn new(directory: &Path) -> Self {
+        let mut command = Command::new(binaries::mds());
+        command.current_dir(directory).env_remove("MDS_ENDPOINT").kill_on_drop(true);
+        Self { command, input: Vec::new() }
+    }
+
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
+        self.command.arg(argument);
+        self
+    }
+
+    pub fn args<I: IntoIterator<Item = impl AsRef<OsStr>>>(mut self, arguments: I) -> Self {
+        self.command.args(arguments);
+        self
+    }
+
+    /// What it reads from standard input.
+    pub fn input(mut self, input: Vec<u8>) -> Self {
+        self.input = input;
+        self
+    }
+
+    /// Where its standard output goes.
+    pub fn output_to(mut self, path: &str) -> Self {
+        let file = std::fs::File::options().write(true).open(path).expect("it is there");
+        self.command.stdout(file);
+        self
+    }
+
+    /// The command itself, for those who want to watch it.
+    pub fn into_command(self) -> Command {
+        self.command
+    }
+
+    pub async fn run(mut self) -> Ran {
+        self.command.stdin(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = self.command.stdout(Stdio::piped()).spawn().expect("the tool can be started");
+        finish(&mut child, self.input).await;
+        ran(child).await
+    }
+
+    /// The same with the standard output of [`output_to`](Self::output_to).
+    pub async fn run_elsewhere(mut self) -> Ran {
+        self.command.stdin(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = self.command.spawn().expect("the tool can be started");
+        finish(&mut child, self.input).await;
+        ran(child).await
+    }
+}
+
+async fn finish(child: &mut tokio::process::Child, input: Vec<u8>) {
+    if let Some(mut stdin) = child.stdin.take() {
+        // A tool that does not want its input may have ended already.
+        let _ = stdin.write_all(&input).await;
+    }
+}
+
+async fn ran(child: tokio::process::Child) -> Ran {
+    let output = child.wait_with_output().await.expect("the tool can be waited for");
+    Ran {
+        code: output.status.code(),
+        stdout: output.stdout,
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+impl Ran {
+    /// Its standard output, after exit code 0.
+    #[track_caller]
+    pub fn succeeded(&self) -> &str {
+        assert_eq!(self.code, Some(0), "{}", self.stderr);
+        std::str::from_utf8(&self.stdout).expect("UTF-8")
+    }
+
+    /// Its JSON answer, after exit code 0.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(self.succeeded()).expect("JSON")
+    }
+
+    /// The reason in its JSON failure, whose code is its exit code.
+    #[track_caller]
+    pub fn failed(&self, code: i32) -> String {
+        assert_eq!(self.code, Some(code), "{}", self.stderr);
+        let failure: Value = serde_json::from_str(&self.stderr).expect("one JSON object");
+        assert_eq!(failure["code"], code);
+        assert!(failure["message"].as_str().is_some_and(|message| message.len() > 10), "{failure}");
+        failure["reason"].as_str().expect("a reason").to_owned()
+    }
+}
