@@ -4,7 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::SystemTime;
 
@@ -201,10 +202,18 @@ impl KnownFile {
     }
 }
 
+/// A loopback address that no other daemon of this process has: so that nobody answers at the endpoint of one that died, whatever ports
+/// other tests are given meanwhile.
+fn own_address() -> Ipv4Addr {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    let [.., high, low] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    Ipv4Addr::new(127, 77, high, low)
+}
+
 /// Starts daemons that all have the same view: these files, and the torrents among `plans` as holders of what they have.
 pub fn start(files: &[KnownFile], plans: Vec<Plan>) -> Vec<Daemon> {
     let listeners: Vec<_> =
-        plans.iter().map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        plans.iter().map(|_| std::net::TcpListener::bind((own_address(), 0)).unwrap()).collect();
     let endpoints: Vec<EndpointUri> = listeners
         .iter()
         .map(|listener| format!("grpc://{}", listener.local_addr().unwrap()).parse().unwrap())
