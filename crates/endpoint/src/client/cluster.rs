@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
+use protocol::limits::MAX_FRAGMENT_SIZE_BYTES;
 use protocol::{ClientId, EndpointUri, Hash};
 use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
@@ -370,7 +371,10 @@ async fn answer<T>(asked: impl Future<Output = Result<Response<T>, Status>>) -> 
 fn fragment_place(fragment: &proto::Fragment) -> Option<FragmentPlace> {
     Some(FragmentPlace {
         hash: parse_digest(&fragment.digest).ok()?,
-        size_bytes: u64::try_from(fragment.size_bytes).ok()?,
+        // More would be taken into memory before its hash could be seen to be wrong.
+        size_bytes: u64::try_from(fragment.size_bytes)
+            .ok()
+            .filter(|size| *size <= MAX_FRAGMENT_SIZE_BYTES)?,
         offset_bytes: u64::try_from(fragment.offset_bytes).ok()?,
         holders: fragment.holders.iter().filter_map(|name| server_id(name)).collect(),
     })

@@ -275,8 +275,12 @@ impl Running {
             let check = self.plan.next_check(self.now()).map(|check| self.started + check);
             tokio::select! {
                 Some(landed) = self.fetches.join_next() => {
-                    // A fetch that was called off is no longer in the plan.
-                    let Ok((flight, result)) = landed else { continue };
+                    let (flight, result) = match landed {
+                        Ok(landed) => landed,
+                        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                        // It was called off and is no longer in the plan.
+                        Err(_) => continue,
+                    };
                     if self.flying.remove(&flight).is_none() {
                         continue;
                     }

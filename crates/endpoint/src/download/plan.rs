@@ -272,7 +272,7 @@ impl Plan {
         holder.dropped.is_none()
             && holder.in_flight < self.limits.per_holder
             && holder.paused_until <= now
-            && (self.bytes_in_flight < self.limits.bytes)
+            && (self.flying.is_empty() || self.bytes_in_flight < self.limits.bytes)
     }
 
     /// The first fragment that `holder` holds and that is neither done nor in flight.

@@ -39,6 +39,12 @@ fn the_bytes_in_flight_are_bounded() {
 }
 
 #[test]
+fn one_fragment_may_be_in_flight_however_large() {
+    let mut plan = plan(10, 3, PlanLimits { bytes: 0, ..LIMITS });
+    assert_eq!(all_next(&mut plan, ms(0)).len(), 1);
+}
+
+#[test]
 fn a_window_keeps_fragments_about_in_order() {
     let mut plan = plan(10, 3, PlanLimits { window: Some(2), ..LIMITS });
     let flights = all_next(&mut plan, ms(0));
