@@ -4,8 +4,8 @@
 //!
 //! 1. **Zones.** Each next place goes to a zone that has been used least so far, by holders and by the places before. A candidate
 //!    without a zone is a zone of its own.
-//! 2. **Cost.** Weighted rendezvous hashing ([`score`]): each torrent draws a number with the fragment, divided by its weight; and the
-//!    cost of torrents that hold more than their fair share is raised, of those that hold less lowered ([`load`]).
+//! 2. **Cost.** Weighted rendezvous hashing (`score`): each torrent draws a number with the fragment, divided by its weight; and the
+//!    cost of torrents that hold more than their fair share is raised, of those that hold less lowered (`load`).
 //! 3. **Name.**
 //!
 //! What would surprise: [`Placement::new`] looks at how full the torrents are, so the order for one fragment changes with every
@@ -112,17 +112,20 @@ impl Placement {
         candidates.dedup_by_key(|candidate| candidate.client);
         let weights = weights(&candidates);
         let (zones_by_torrent, zones) = number_zones(&candidates);
-        let shares = load::fair_shares(&weights, &zones_by_torrent, zones, aim.copies);
+        let shares = load::fair_shares(&weights, &zones_by_torrent, aim.copies);
         let total_bytes = candidates.iter().map(|candidate| u128::from(candidate.used_bytes)).sum();
         let torrents = candidates.iter().zip(weights).zip(zones_by_torrent).zip(shares);
-        let torrents = torrents.map(|(((candidate, weight), zone), share)| Torrent {
-            client: candidate.client.clone(),
-            seed: score::seed_of(candidate.client.as_str()),
-            zone,
-            share,
-            used_bytes: candidate.used_bytes,
-            inverse_weight: score::inverse(weight),
-            cost_factor: score::inverse(weight),
+        let torrents = torrents.map(|(((candidate, weight), zone), share)| {
+            let inverse_weight = score::inverse(weight);
+            Torrent {
+                client: candidate.client.clone(),
+                seed: score::seed_of(candidate.client.as_str()),
+                zone,
+                share,
+                used_bytes: candidate.used_bytes,
+                inverse_weight,
+                cost_factor: inverse_weight,
+            }
         });
         Self {
             torrents: torrents.collect(),

@@ -51,28 +51,21 @@ impl Share {
 }
 
 /// What each torrent should hold: copies in proportion to the weights, but of one fragment never two at a torrent and, while there
-/// are zones enough, never two in a zone. `zones_by_torrent` are numbers below `zones`.
-pub(super) fn fair_shares(
-    weights: &[u64],
-    zones_by_torrent: &[usize],
-    zones: usize,
-    copies: usize,
-) -> Vec<Share> {
+/// are zones enough, never two in a zone. `zones_by_torrent` are numbers from 0, none left out.
+pub(super) fn fair_shares(weights: &[u64], zones_by_torrent: &[usize], copies: usize) -> Vec<Share> {
     let copies = copies.min(weights.len());
-    let mut torrents_by_zone = vec![Vec::new(); zones];
-    for (torrent, zone) in zones_by_torrent.iter().enumerate() {
-        torrents_by_zone[*zone].push(torrent);
-    }
-    let mut weights_by_zone = vec![0; zones];
-    for (weight, zone) in weights.iter().zip(zones_by_torrent) {
-        weights_by_zone[*zone] += u128::from(*weight);
-    }
+    let mut torrents: Vec<usize> = (0..weights.len()).collect();
+    torrents.sort_by_key(|torrent| zones_by_torrent[*torrent]);
+    let zones: Vec<&[usize]> =
+        torrents.chunk_by(|a, b| zones_by_torrent[*a] == zones_by_torrent[*b]).collect();
+    let weight_of = |torrent: &usize| u128::from(weights[*torrent]);
+    let weights_by_zone: Vec<u128> = zones.iter().map(|zone| zone.iter().map(weight_of).sum()).collect();
 
     // Round by round as the places are filled: each zone that still has a torrent takes one, in the last round some zones do.
-    let mut fragments_by_zone = vec![0; zones];
+    let mut fragments_by_zone = vec![0; zones.len()];
     let mut left = copies;
     for round in 0.. {
-        let open: Vec<usize> = (0..zones).filter(|zone| torrents_by_zone[*zone].len() > round).collect();
+        let open: Vec<usize> = (0..zones.len()).filter(|zone| zones[*zone].len() > round).collect();
         let places = left.min(open.len());
         if places == 0 {
             break;
@@ -85,10 +78,15 @@ pub(super) fn fair_shares(
     }
 
     let mut shares = vec![Share { fragments: 0, bytes: 0 }; weights.len()];
-    for (torrents, fragments) in torrents_by_zone.iter().zip(fragments_by_zone) {
-        let weights: Vec<u128> = torrents.iter().map(|torrent| u128::from(weights[*torrent])).collect();
-        for (torrent, fragments) in torrents.iter().zip(divide(fragments, &weights)) {
-            shares[*torrent] = Share { fragments, bytes: fragments / copies.max(1) as u64 };
+    let mut give = |torrent: usize, fragments: u64| {
+        shares[torrent] = Share { fragments, bytes: fragments / copies.max(1) as u64 };
+    };
+    for (zone, fragments) in zones.into_iter().zip(fragments_by_zone) {
+        if let [torrent] = zone {
+            give(*torrent, fragments);
+        } else {
+            let weights: Vec<u128> = zone.iter().map(weight_of).collect();
+            zone.iter().zip(divide(fragments, &weights)).for_each(|(torrent, part)| give(*torrent, part));
         }
     }
     shares
@@ -116,8 +114,7 @@ mod tests {
 
     /// The shares in copies of 100 fragments.
     fn percents(weights: &[u64], zones: &[usize], copies: usize) -> Vec<u64> {
-        let count = zones.iter().max().map_or(0, |zone| zone + 1);
-        let shares = fair_shares(weights, zones, count, copies);
+        let shares = fair_shares(weights, zones, copies);
         shares.iter().map(|share| (share.fragments * 100 + ONE_COPY / 2) / ONE_COPY).collect()
     }
 
@@ -161,7 +158,7 @@ mod tests {
     #[test]
     fn the_fuller_the_dearer() {
         // 1000 fragments in two copies on 10 torrents: 200 each; a slack of 64/5 + 4.
-        let share = fair_shares(&[7; 10], &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9], 10, 2)[3];
+        let share = fair_shares(&[7; 10], &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9], 2)[3];
         let pressure = |held: u64| share.pressure(held << 18, 2000 << 18, 1 << 18);
         let pressures: Vec<u64> = [0, 180, 190, 195, 200, 205, 210, 213, 400].map(pressure).into();
         assert_eq!(pressures, [128, 128, 160, 197, 256, 364, 632, 1024, 1024]);
@@ -169,7 +166,7 @@ mod tests {
 
     #[test]
     fn the_pull_does_not_depend_on_the_unit() {
-        let share = fair_shares(&[7; 10], &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9], 10, 2)[3];
+        let share = fair_shares(&[7; 10], &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9], 2)[3];
         let pressures = [0, 10, 20, 30, 40].map(|unit| share.pressure(190 << unit, 2000 << unit, 1 << unit));
         assert_eq!(pressures[1..], [pressures[4]; 4]);
     }
