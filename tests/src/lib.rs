@@ -1,5 +1,13 @@
 //! The test kit: what the suites in `tests/tests` share.
 
+pub mod binaries;
 pub mod certificates;
+pub mod client;
+pub mod daemons;
 pub mod mosquitto;
+pub mod mqtt;
+pub mod recorder;
 pub mod sim;
+pub mod spec_only;
+pub mod specification;
+pub mod wait;

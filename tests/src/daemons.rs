@@ -1,0 +1,237 @@
+//! Trackers and torrents as processes: started, watched, ended. What one has logged is printed if its test fails.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{env, fs, thread};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::wait::eventually;
+use crate::{binaries, wait};
+
+/// Where the daemons of one test live: their broker, their directories, and what stands before their topics.
+#[derive(Debug)]
+pub struct Site {
+    broker: String,
+    topic_prefix: Option<String>,
+    directory: TempDir,
+}
+
+impl Site {
+    /// A site at the broker with this URL.
+    ///
+    /// # Panics
+    /// If there is no room for temporary files.
+    #[must_use]
+    pub fn new(broker: String) -> Self {
+        let directory = TempDir::with_prefix("daemons-").expect("a temporary directory can be made");
+        Self { broker, topic_prefix: None, directory }
+    }
+
+    /// The same with a prefix before every topic.
+    #[must_use]
+    pub fn with_topic_prefix(mut self, prefix: &str) -> Self {
+        self.topic_prefix = Some(prefix.to_owned());
+        self
+    }
+
+    /// The data directory of the daemon with this name.
+    #[must_use]
+    pub fn data_directory(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Starts a tracker whose data directory is called `name`.
+    ///
+    /// # Panics
+    /// If the program cannot be built or started.
+    #[must_use]
+    pub fn tracker(&self, name: &str, arguments: &[&str]) -> Daemon {
+        self.start(binaries::tracker(), name, arguments)
+    }
+
+    /// Starts a torrent with this identifier; its data directory is called the same.
+    ///
+    /// # Panics
+    /// If the program cannot be built or started.
+    #[must_use]
+    pub fn torrent(&self, id: &str, arguments: &[&str]) -> Daemon {
+        let mut all = vec!["--id", id];
+        all.extend(arguments);
+        self.start(binaries::torrent(), id, &all)
+    }
+
+    fn start(&self, program: &Path, name: &str, arguments: &[&str]) -> Daemon {
+        let data_directory = self.data_directory(name);
+        let mut command = Command::new(program);
+        command.arg("--data-dir").arg(&data_directory);
+        command.args(["--broker", &self.broker, "--listen", "127.0.0.1:0", "--http", "off"]);
+        if let Some(prefix) = &self.topic_prefix {
+            command.args(["--topic-prefix", prefix]);
+        }
+        Daemon::start(name, command.args(arguments), data_directory)
+    }
+}
+
+/// A running daemon. It is killed when dropped.
+#[derive(Debug)]
+pub struct Daemon {
+    name: String,
+    data_directory: PathBuf,
+    child: Child,
+    output: Arc<Mutex<String>>,
+    readers: Vec<thread::JoinHandle<()>>,
+    ended: Option<ExitStatus>,
+}
+
+impl Daemon {
+    /// Starts `command`, which uses `data_directory`. Settings in the environment of the test do not reach it.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn start(name: &str, command: &mut Command, data_directory: PathBuf) -> Self {
+        for (variable, _) in env::vars_os() {
+            if variable.to_string_lossy().starts_with("MDS_") {
+                command.env_remove(variable);
+            }
+        }
+        // An earlier run's address would be taken for this one's.
+        let _ = fs::remove_file(data_directory.join("endpoint"));
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?} cannot be started: {error}"));
+        let output = Arc::new(Mutex::new(String::new()));
+        let pipes: [Option<Box<dyn Read + Send>>; 2] = [
+            child.stdout.take().map(|pipe| Box::new(pipe) as _),
+            child.stderr.take().map(|pipe| Box::new(pipe) as _),
+        ];
+        let readers = pipes.into_iter().flatten().map(|pipe| gather(pipe, output.clone())).collect();
+        Self { name: name.to_owned(), data_directory, child, output, readers, ended: None }
+    }
+
+    /// What it has written so far: its log, and what a person at the terminal would see.
+    #[must_use]
+    pub fn output(&self) -> String {
+        locked(&self.output).clone()
+    }
+
+    /// How often it has written this.
+    #[must_use]
+    pub fn count_in_output(&self, text: &str) -> usize {
+        locked(&self.output).matches(text).count()
+    }
+
+    /// Waits until it has written this. For what cannot be seen anywhere else.
+    ///
+    /// # Panics
+    /// If it does not, or ends.
+    pub async fn says(&mut self, text: &str) {
+        let what = format!("{} says {text:?}", self.name);
+        eventually(&what, async || {
+            let is_said = self.count_in_output(text) > 0;
+            assert!(is_said || self.is_running(), "{} ended:\n{}", self.name, self.output());
+            is_said.then_some(())
+        })
+        .await;
+    }
+
+    /// Its Endpoint, `host:port`, as soon as it listens.
+    ///
+    /// # Panics
+    /// If it ends before, or does not come up.
+    pub async fn endpoint(&mut self) -> String {
+        let file = self.data_directory.join("endpoint");
+        let what = format!("{} writes where it listens", self.name);
+        eventually(&what, async || {
+            assert!(self.is_running(), "{} ended:\n{}", self.name, self.output());
+            Some(fs::read_to_string(&file).ok()?.trim().to_owned())
+        })
+        .await
+    }
+
+    /// Whether it still runs.
+    ///
+    /// # Panics
+    /// If the system does not say.
+    pub fn is_running(&mut self) -> bool {
+        if self.ended.is_none() {
+            self.ended = self.child.try_wait().expect("a child's state can be asked for");
+        }
+        self.ended.is_none()
+    }
+
+    /// Asks it to end (SIGTERM).
+    ///
+    /// # Panics
+    /// If the signal cannot be sent.
+    pub fn terminate(&mut self) {
+        if self.is_running() {
+            kill_process(Pid::from_child(&self.child), Signal::TERM).expect("a child can be signalled");
+        }
+    }
+
+    /// Ends it as a crash would (SIGKILL), and waits for its end.
+    ///
+    /// # Panics
+    /// If that is not possible.
+    pub fn kill(&mut self) {
+        // It may have ended by itself; that is as dead.
+        let _ = self.child.kill();
+        self.ended = Some(self.child.wait().expect("a child can be waited for"));
+    }
+
+    /// Waits for its end and gives the exit code; none if a signal ended it.
+    ///
+    /// # Panics
+    /// If it does not end.
+    pub async fn exit_code(&mut self) -> Option<i32> {
+        let what = format!("{} ends", self.name);
+        wait::until(&what, async || !self.is_running()).await;
+        for reader in self.readers.drain(..) {
+            reader.join().expect("reading the output does not panic");
+        }
+        self.ended.and_then(|status| status.code())
+    }
+
+    /// Asks it to end, and waits until it has with exit code 0.
+    ///
+    /// # Panics
+    /// If it ends with another code.
+    pub async fn stop(&mut self) {
+        self.terminate();
+        let code = self.exit_code().await;
+        assert_eq!(code, Some(0), "{} did not end well:\n{}", self.name, self.output());
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if self.is_running() {
+            self.kill();
+        }
+        if thread::panicking() {
+            eprintln!("--- {} ({:?}):\n{}", self.name, self.ended, self.output());
+        }
+    }
+}
+
+fn gather(pipe: Box<dyn Read + Send>, output: Arc<Mutex<String>>) -> thread::JoinHandle<()> {
+    thread::spawn(move || {
+        let mut pipe = BufReader::new(pipe);
+        let mut line = Vec::new();
+        while matches!(pipe.read_until(b'\n', &mut line), Ok(count) if count > 0) {
+            locked(&output).push_str(&String::from_utf8_lossy(&line));
+            line.clear();
+        }
+    })
+}
+
+fn locked(output: &Mutex<String>) -> MutexGuard<'_, String> {
+    output.lock().unwrap_or_else(PoisonError::into_inner)
+}
