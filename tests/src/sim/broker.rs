@@ -200,6 +200,14 @@ impl Broker {
         self.sessions.values().filter_map(next).min()
     }
 
+    /// A message on its way, besides those that repeat for ever.
+    #[must_use]
+    pub fn on_its_way(&self) -> Option<EventKind> {
+        let queued = self.sessions.values().flat_map(|session| &session.queue);
+        let repeats = |kind: &EventKind| matches!(kind, EventKind::ClientHeartbeat | EventKind::TrackerHello);
+        queued.filter_map(|copied| copied.message.kind).find(|kind| !repeats(kind))
+    }
+
     fn next_of<'a>(&self, session: &'a Session) -> impl Iterator<Item = usize> + use<'a> {
         let order = self.order;
         let mut topics_seen = BTreeSet::new();

@@ -35,8 +35,8 @@ impl Cluster {
     /// Why the service is not at rest; none if it is.
     #[must_use]
     pub fn unrest(&self) -> Option<String> {
-        if self.broker.next_delivery().is_some() {
-            return Some("messages are on their way".into());
+        if let Some(kind) = self.broker.on_its_way() {
+            return Some(format!("{kind} is on its way"));
         }
         self.unrest_between_steps()
     }
@@ -69,10 +69,12 @@ impl Cluster {
             }
         }
         for (id, node) in self.nodes() {
-            if let Node::SpecTorrent(node) = node
-                && node.standing == Standing::Registered
-            {
+            let Node::SpecTorrent(node) = node else { continue };
+            if self.broker.is_connected(id) {
                 registered.insert(id.clone());
+                if node.standing != Standing::Registered {
+                    return Some(format!("{id} is not registered"));
+                }
             }
         }
         let known: BTreeSet<ClientId> = tracker.view().clients().keys().cloned().collect();
@@ -153,18 +155,20 @@ impl Cluster {
     #[must_use]
     pub fn report(&self) -> String {
         let mut report = format!("at {} ms, after {} steps\n", self.now.0, self.steps);
-        let trace = &self.broker.trace;
-        for message in trace.iter().skip(trace.len().saturating_sub(60)) {
+        let told = |message: &&super::broker::Message| message.kind != Some(EventKind::ClientHeartbeat);
+        let mut last: Vec<_> = self.broker.trace.iter().rev().filter(told).take(60).collect();
+        last.reverse();
+        for message in last {
             let heard = protocol::decode(self.topics(), &Limits::default(), &message.topic, &message.payload);
             let what = match heard {
                 Ok(Heard::Tracker { envelope, event, .. }) => {
                     format!(
-                        "{:?} {:.200}",
+                        "{:?} {:.120}",
                         envelope.revision.map(|revision| revision.0),
                         format!("{event:?}")
                     )
                 }
-                Ok(Heard::Torrent { event, .. }) => format!("{:.200}", format!("{event:?}")),
+                Ok(Heard::Torrent { event, .. }) => format!("{:.120}", format!("{event:?}")),
                 Err(error) => error.to_string(),
             };
             let _ = writeln!(report, "{:>8} {} {} {what}", message.at.0, message.from, message.topic);

@@ -132,8 +132,15 @@ impl TrackerNode {
         fragments: impl IntoIterator<Item = (Hash, Bytes)>,
         now: Moment,
     ) -> Vec<Publication> {
+        let wanted: Vec<Hash> = file.fragments.to_vec();
         self.disk.fragments.extend(fragments);
-        self.input(TrackerInput::FileUploaded { request, hash, file }, now)
+        let said = self.input(TrackerInput::FileUploaded { request, hash, file }, now);
+        if let Some(Outcome::Refused(_)) = self.outcomes.get(&request) {
+            let view = &self.disk.view;
+            let unused = wanted.iter().filter(|fragment| !view.is_in_a_file(fragment));
+            unused.for_each(|fragment| drop(self.disk.fragments.remove(fragment)));
+        }
+        said
     }
 
     /// An event was heard.

@@ -1,3 +1,15 @@
 //! The procedures of the specification and their alternatives, one file a conversation, on the real machines in a simulated service.
+//!
+//! The alternatives of the startups (connecting or subscribing fails) are the shells' and are tested with real brokers.
 
 mod distribution;
+mod distribution_failures;
+mod files;
+mod join;
+mod join_conflicts;
+mod leases;
+mod log;
+mod lost_and_doubled;
+mod presence;
+mod release;
+mod spec_only;

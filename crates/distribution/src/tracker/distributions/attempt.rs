@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use protocol::event::{FragmentDistributionEnded, FragmentDistributionStarted, Issuer};
 use protocol::{ClientId, EventId, Feature, Hash};
 
-use super::Waiting;
 use super::flight::{InFlight, Phase};
+use super::{Tries, Waiting};
 use crate::candidates::ranked;
 use crate::command::{Audience, TrackerCommand};
 use crate::limits::SPARE_CANDIDATES;
@@ -19,8 +19,8 @@ impl Tracker {
         if !self.poll_returning(now) {
             return;
         }
-        while let Some((fragment, attempt)) = self.distributions.next_alarm(now) {
-            self.distributions.enqueue(fragment, attempt);
+        while let Some((fragment, tries)) = self.distributions.next_alarm(now) {
+            self.distributions.enqueue(fragment, tries);
         }
         let limits = self.config.limits;
         let due = self.distributions.in_flight.iter().filter(|(_, flight)| flight.deadline(&limits) <= now);
@@ -31,7 +31,7 @@ impl Tracker {
 
     fn start_queued(&mut self, now: Moment) {
         let limits = self.config.limits;
-        while let Some((fragment, _)) = self.distributions.queue.front().copied() {
+        while let Some(fragment) = self.distributions.queue.front().map(|(fragment, _)| *fragment) {
             let size_bytes = self.view.fragment_bytes(&fragment).unwrap_or(0);
             let missing = self.missing_copies(&fragment);
             let window = limits.window(missing + SPARE_CANDIDATES);
@@ -42,12 +42,12 @@ impl Tracker {
             if is_full {
                 break;
             }
-            let Some((fragment, attempt)) = self.distributions.dequeue() else { break };
-            self.start(fragment, size_bytes, missing, attempt, now);
+            let Some((fragment, tries)) = self.distributions.dequeue() else { break };
+            self.start(fragment, size_bytes, missing, tries, now);
         }
     }
 
-    fn start(&mut self, fragment: Hash, size_bytes: u64, missing: usize, attempt: u32, now: Moment) {
+    fn start(&mut self, fragment: Hash, size_bytes: u64, missing: usize, tries: Tries, now: Moment) {
         if !self.distributions.own.contains(&fragment) {
             return;
         }
@@ -57,15 +57,17 @@ impl Tracker {
         if missing == 0 {
             return self.hold_until_confirmed(fragment);
         }
-        let ranked = self.candidates(&fragment, size_bytes, missing + SPARE_CANDIDATES);
+        let count = missing + SPARE_CANDIDATES + tries.failed.len();
+        let mut ranked = self.candidates(&fragment, size_bytes, count);
+        ranked.sort_by_key(|client| tries.failed.contains(client));
         if ranked.is_empty() {
             let until = now + self.config.limits.retry_delay.1;
-            return self.distributions.wait(fragment, Waiting { attempt, until });
+            return self.distributions.wait(fragment, Waiting { tries, until });
         }
+        let attempt = (tries.attempts > 0).then_some(u64::from(tries.attempts));
         let phase = Phase::Offered { requested: BTreeSet::new(), since: None };
-        let flight = InFlight { size_bytes, attempt, started: now, ranked, missing, phase };
+        let flight = InFlight { size_bytes, tries, started: now, ranked, missing, phase };
         self.distributions.take_off(fragment, flight);
-        let attempt = (attempt > 0).then_some(u64::from(attempt));
         self.say(Audience::All, FragmentDistributionStarted { hash: fragment, size_bytes, attempt });
     }
 
@@ -205,6 +207,7 @@ impl Tracker {
     fn end(&mut self, fragment: Hash, now: Moment) {
         let Some(flight) = self.distributions.land(&fragment) else { return };
         let size_bytes = flight.size_bytes;
+        let did_not_obtain = flight.did_not_obtain();
         if let Phase::Delivered { obtained: receivers, .. } = flight.phase {
             let ended =
                 FragmentDistributionEnded { hash: fragment, size_bytes, receivers: receivers.clone() };
@@ -220,9 +223,12 @@ impl Tracker {
             self.hold_until_confirmed(fragment);
         } else {
             let (first, longest) = self.config.limits.retry_delay;
-            let delay = first.saturating_mul(1 << flight.attempt.min(16)).min(longest);
+            let delay = first.saturating_mul(1 << flight.tries.attempts.min(16)).min(longest);
             let until = now + self.draw.jittered(delay);
-            self.distributions.wait(fragment, Waiting { attempt: flight.attempt + 1, until });
+            let mut tries = flight.tries;
+            tries.attempts += 1;
+            tries.failed.extend(did_not_obtain);
+            self.distributions.wait(fragment, Waiting { tries, until });
         }
     }
 

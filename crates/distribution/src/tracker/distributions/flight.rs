@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use protocol::ClientId;
 
+use super::Tries;
 use crate::limits::TrackerLimits;
 use crate::time::Moment;
 
@@ -33,8 +34,8 @@ pub enum Phase {
 #[derive(Debug)]
 pub struct InFlight {
     pub size_bytes: u64,
-    /// How often it was tried before.
-    pub attempt: u32,
+    /// What was tried before.
+    pub tries: Tries,
     pub started: Moment,
     /// Who should hold it, best first.
     pub ranked: Vec<ClientId>,
@@ -73,6 +74,14 @@ impl InFlight {
 
     pub fn is_delivered(&self) -> bool {
         matches!(self.phase, Phase::Delivered { .. })
+    }
+
+    /// Who was asked to store it and did not.
+    pub fn did_not_obtain(&self) -> Vec<ClientId> {
+        match &self.phase {
+            Phase::Offered { .. } => Vec::new(),
+            Phase::Delivered { receivers, obtained, .. } => receivers.difference(obtained).cloned().collect(),
+        }
     }
 
     pub fn is_receiver(&self, client: &ClientId) -> bool {

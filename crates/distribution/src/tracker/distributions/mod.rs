@@ -19,9 +19,17 @@ use crate::time::Moment;
 
 use flight::InFlight;
 
-#[derive(Debug, Clone, Copy)]
+/// What was tried with a fragment before.
+#[derive(Debug, Clone, Default)]
+struct Tries {
+    attempts: u32,
+    /// Who did not obtain it. They are the last to be asked again.
+    failed: BTreeSet<ClientId>,
+}
+
+#[derive(Debug)]
 struct Waiting {
-    attempt: u32,
+    tries: Tries,
     until: Moment,
 }
 
@@ -37,7 +45,7 @@ struct Returning {
 #[derive(Debug, Default)]
 pub struct Distributions {
     own: BTreeSet<Hash>,
-    queue: VecDeque<(Hash, u32)>,
+    queue: VecDeque<(Hash, Tries)>,
     queued: BTreeSet<Hash>,
     in_flight: BTreeMap<Hash, InFlight>,
     in_flight_bytes: u64,
@@ -96,14 +104,13 @@ impl Distributions {
     fn wake_all(&mut self) {
         self.alarms.clear();
         let waiting = std::mem::take(&mut self.waiting);
-        waiting.into_iter().for_each(|(fragment, waiting)| self.enqueue(fragment, waiting.attempt));
+        waiting.into_iter().for_each(|(fragment, waiting)| self.enqueue(fragment, waiting.tries));
     }
 
     pub fn abort_all(&mut self) {
-        let aborted = std::mem::take(&mut self.in_flight).into_iter();
-        let aborted: Vec<(Hash, u32)> = aborted.map(|(hash, flight)| (hash, flight.attempt)).collect();
         self.in_flight_bytes = 0;
-        aborted.into_iter().for_each(|(fragment, attempt)| self.enqueue(fragment, attempt));
+        let aborted = std::mem::take(&mut self.in_flight);
+        aborted.into_iter().for_each(|(fragment, flight)| self.enqueue(fragment, flight.tries));
     }
 
     pub fn next_deadline(&self, limits: &TrackerLimits) -> Option<Moment> {
@@ -115,21 +122,21 @@ impl Distributions {
         flights.into_iter().chain(alarm).min()
     }
 
-    fn enqueue(&mut self, fragment: Hash, attempt: u32) {
+    fn enqueue(&mut self, fragment: Hash, tries: Tries) {
         if self.own.contains(&fragment)
             && !self.in_flight.contains_key(&fragment)
             && self.queued.insert(fragment)
         {
             self.forget_waiting(&fragment);
             self.releasable.remove(&fragment);
-            self.queue.push_back((fragment, attempt));
+            self.queue.push_back((fragment, tries));
         }
     }
 
-    fn dequeue(&mut self) -> Option<(Hash, u32)> {
-        let (fragment, attempt) = self.queue.pop_front()?;
+    fn dequeue(&mut self) -> Option<(Hash, Tries)> {
+        let (fragment, tries) = self.queue.pop_front()?;
         self.queued.remove(&fragment);
-        Some((fragment, attempt))
+        Some((fragment, tries))
     }
 
     fn wait(&mut self, fragment: Hash, waiting: Waiting) {
@@ -143,12 +150,11 @@ impl Distributions {
         }
     }
 
-    fn next_alarm(&mut self, now: Moment) -> Option<(Hash, u32)> {
+    fn next_alarm(&mut self, now: Moment) -> Option<(Hash, Tries)> {
         let (_, fragment) = *self.alarms.first().filter(|(at, _)| *at <= now)?;
-        let attempt = self.waiting.get(&fragment).map_or(0, |waiting| waiting.attempt);
         self.alarms.pop_first();
-        self.waiting.remove(&fragment);
-        Some((fragment, attempt))
+        let tries = self.waiting.remove(&fragment).map(|waiting| waiting.tries).unwrap_or_default();
+        Some((fragment, tries))
     }
 
     fn take_off(&mut self, fragment: Hash, flight: InFlight) {

@@ -2,6 +2,7 @@
 
 use protocol::{ClientId, Hash, Revision};
 
+use super::Tries;
 use crate::command::TrackerCommand;
 use crate::time::Moment;
 use crate::tracker::Tracker;
@@ -18,7 +19,7 @@ impl Tracker {
     /// Sends a fragment of the own store on its way, or lets go of it.
     pub(in crate::tracker) fn enqueue_or_release(&mut self, fragment: Hash) {
         if self.missing_copies(&fragment) > 0 {
-            self.distributions.enqueue(fragment, 0);
+            self.distributions.enqueue(fragment, Tries::default());
         } else {
             self.hold_until_confirmed(fragment);
         }
@@ -75,7 +76,7 @@ impl Tracker {
         let releasable = self.distributions.releasable.keys();
         let lacking: Vec<Hash> =
             releasable.filter(|fragment| self.missing_copies(fragment) > 0).copied().collect();
-        lacking.into_iter().for_each(|fragment| self.distributions.enqueue(fragment, 0));
+        lacking.into_iter().for_each(|fragment| self.distributions.enqueue(fragment, Tries::default()));
     }
 
     /// Whether enough holders have confirmed the change that made them holders (S6).

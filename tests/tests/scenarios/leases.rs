@@ -1,0 +1,164 @@
+//! Client Goodbye, Last Wills, heartbeats and leases.
+
+use std::time::Duration;
+
+use mds_tests::sim::{Cluster, Fate, Nth, Publication, Rule, client};
+use protocol::event::{ClientHeartbeat, TorrentEnvelope, TorrentEvent, TrackerEvent, UnregisteredReason};
+use protocol::{EventId, EventKind, Hash, Heard, Incarnation, InstanceId, Revision};
+use uuid::Uuid;
+
+/// Why torrents were unregistered, in order.
+fn reasons(cluster: &Cluster) -> Vec<UnregisteredReason> {
+    cluster
+        .heard()
+        .filter_map(|(_, heard)| match heard {
+            Heard::Tracker { event: TrackerEvent::ClientUnregistered(gone), .. } => Some(gone.reason),
+            Heard::Tracker { .. } | Heard::Torrent { .. } => None,
+        })
+        .collect()
+}
+
+#[test]
+fn client_goodbye_standard_procedure() {
+    let mut cluster = Cluster::with_torrents(1, &["t1", "t2", "t3"]);
+    cluster.put_random(4);
+    cluster.settle();
+    cluster.shut_down("t1");
+    cluster.run_for(Duration::from_millis(20));
+    assert_eq!(reasons(&cluster), [UnregisteredReason::Leaving]);
+    assert!(cluster.tracker().view().client(&client("t1")).is_none());
+    assert!(cluster.torrent("t2").view().client(&client("t1")).is_none());
+    cluster.settle();
+    cluster.restart("t1");
+    cluster.settle();
+    assert_eq!(cluster.tracker().view().clients().len(), 3);
+}
+
+#[test]
+fn a_lost_connection_makes_a_torrent_suspect_and_the_end_of_its_lease_unregisters_it() {
+    let mut cluster = Cluster::with_torrents(2, &["t1", "t2", "t3"]);
+    cluster.crash("t1");
+    cluster.run_for(Duration::from_secs(1));
+    assert!(cluster.torrent("t2").suspects().contains(&client("t1")));
+    assert!(cluster.tracker().view().client(&client("t1")).is_some(), "not yet");
+    cluster.put_random(10);
+    cluster.run_for(Duration::from_secs(1));
+    assert_eq!(cluster.tracker().view().client(&client("t1")).unwrap().fragments, 0, "it gets nothing");
+    cluster.run_for(Duration::from_secs(10));
+    assert_eq!(reasons(&cluster), [UnregisteredReason::LeaseExpired]);
+    cluster.settle();
+    assert!(!cluster.torrent("t2").suspects().contains(&client("t1")));
+}
+
+#[test]
+fn a_torrent_that_is_silent_without_a_will_loses_its_lease() {
+    let mut cluster = Cluster::with_torrents(3, &["t1", "t2"]);
+    cluster.torrent_node_mut("t1").crash();
+    cluster.run_for(Duration::from_secs(14));
+    assert_eq!(reasons(&cluster), [UnregisteredReason::LeaseExpired]);
+}
+
+#[test]
+fn a_flap_shorter_than_the_lease_unregisters_nobody_and_repairs_nothing() {
+    let mut cluster = Cluster::with_torrents(4, &["t1", "t2", "t3"]);
+    cluster.put_random(6);
+    cluster.settle();
+    let started = cluster.said(EventKind::FragmentDistributionStarted);
+    cluster.cut("t1");
+    cluster.run_for(Duration::from_secs(4));
+    cluster.connect(&client("t1"));
+    cluster.settle();
+    assert_eq!(reasons(&cluster), []);
+    assert_eq!(cluster.said(EventKind::FragmentDistributionStarted), started);
+}
+
+#[test]
+fn what_a_torrent_held_that_is_gone_while_the_tracker_has_the_bytes_is_distributed_again() {
+    let mut cluster = Cluster::with_torrents(5, &["t1", "t2", "t3"]);
+    let file = cluster.put_random(10);
+    cluster
+        .run_until("all is distributed", |cluster| cluster.tracker().view().fewest_holders(&file) == Some(2));
+    assert!(!cluster.tracker_node().disk.fragments.is_empty());
+    cluster.shut_down("t1");
+    cluster.settle();
+    assert_eq!(cluster.tracker().view().fewest_holders(&file), Some(2));
+}
+
+#[test]
+fn a_torrent_that_the_tracker_does_not_know_is_told_to_join() {
+    let mut cluster = Cluster::with_torrents(6, &["t1", "t2"]);
+    let lost = [EventKind::ClientHeartbeat, EventKind::ClientUnregistered];
+    cluster.broker.faults.rules = lost.map(|kind| Rule::lose(kind).nth(Nth::First(8))).to_vec();
+    cluster.run_until("t1 has lost its lease", |cluster| {
+        cluster.tracker().view().client(&client("t1")).is_none()
+    });
+    cluster.settle();
+    assert_eq!(cluster.tracker().view().clients().len(), 2);
+}
+
+#[test]
+fn the_heartbeat_of_a_stranger_is_answered_by_a_hello_to_it_alone() {
+    let mut cluster = Cluster::with_torrents(7, &["t1"]);
+    let envelope = TorrentEnvelope {
+        event_id: EventId(Uuid::from_u128(1)),
+        client_identifier: Some(client("stranger")),
+        instance: Some(InstanceId(Uuid::from_u128(2))),
+        incarnation: Some(Incarnation(1)),
+        in_reply_to: None,
+    };
+    let heartbeat = ClientHeartbeat {
+        revision: Revision(1),
+        digest: Hash::of(b""),
+        inventory_digest: Hash::of(b""),
+        stored: 0,
+        free_bytes: 0,
+    };
+    let payload = protocol::encode_torrent(&envelope, &TorrentEvent::from(heartbeat));
+    let from = cluster.broker.trace.len();
+    let publication = Publication { topic: "clients/heartbeat/stranger".into(), payload, retain: false };
+    cluster.publish(&client("stranger"), vec![publication]);
+    cluster.run_for(Duration::from_millis(50));
+    let answers = cluster.broker.trace[from..].iter().filter(|message| message.from == cluster.tracker_id());
+    let topics: Vec<&str> = answers.map(|message| message.topic.as_str()).collect();
+    assert_eq!(topics, ["tracker/hello/stranger"]);
+}
+
+#[test]
+fn the_will_of_an_earlier_connection_that_comes_late_costs_nothing() {
+    let mut cluster = Cluster::with_torrents(8, &["t1", "t2"]);
+    cluster.broker.faults.rules =
+        vec![Rule::new(Fate::Delay(Duration::from_secs(5))).of(EventKind::ClientGoodbye)];
+    cluster.crash("t1");
+    cluster.restart("t1");
+    cluster.settle();
+    assert_eq!(reasons(&cluster), []);
+    assert!(cluster.torrent("t1").is_registered());
+}
+
+#[test]
+fn the_goodbye_of_an_earlier_start_does_not_end_a_join() {
+    let mut cluster = Cluster::with_torrents(9, &["t1", "t2"]);
+    cluster.broker.latency = Duration::ZERO;
+    // The will arrives between the answer and the confirmation.
+    cluster.broker.faults.rules = vec![
+        Rule::new(Fate::Delay(Duration::from_millis(500))).of(EventKind::ClientGoodbye),
+        Rule::new(Fate::Delay(Duration::from_secs(1))).of(EventKind::ClientJoinSucceeded),
+    ];
+    cluster.crash("t1");
+    cluster.restart("t1");
+    let started = cluster.now;
+    cluster.run_until("t1 is registered", |cluster| cluster.torrent("t1").is_registered());
+    assert!(cluster.now.since(started) < Duration::from_secs(2), "{:?}", cluster.now.since(started));
+    cluster.settle();
+}
+
+#[test]
+fn a_torrent_is_alive_as_long_as_it_says_anything() {
+    let mut cluster = Cluster::with_torrents(10, &["t1", "t2"]);
+    cluster.broker.faults.rules = vec![Rule::lose(EventKind::ClientHeartbeat).from(&client("t1"))];
+    for _ in 0..10 {
+        cluster.put_random(1);
+        cluster.run_for(Duration::from_secs(3));
+    }
+    assert_eq!(reasons(&cluster), []);
+}

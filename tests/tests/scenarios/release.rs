@@ -1,0 +1,58 @@
+//! When the tracker lets go of its own bytes.
+
+use std::time::Duration;
+
+use mds_tests::sim::{Cluster, Nth, Rule, client};
+use protocol::EventKind;
+
+#[test]
+fn the_bytes_stay_until_every_receiver_has_confirmed_the_change() {
+    let mut cluster = Cluster::with_torrents(1, &["t1", "t2"]);
+    cluster.broker.faults.rules = vec![Rule::lose(EventKind::ClientHeartbeat).from(&client("t2"))];
+    let file = cluster.put_random(4);
+    cluster.run_for(Duration::from_secs(8));
+    assert_eq!(cluster.tracker().view().fewest_holders(&file), Some(2));
+    assert_eq!(cluster.tracker_node().disk.fragments.len(), 4, "t2 has not confirmed");
+    cluster.broker.faults.rules.clear();
+    cluster.settle();
+    assert!(cluster.tracker_node().disk.fragments.is_empty());
+    assert_eq!(cluster.tracker_node().discarded.len(), 4);
+}
+
+#[test]
+fn a_lost_ended_delays_the_release_until_the_torrent_has_caught_up() {
+    let mut cluster = Cluster::with_torrents(2, &["t1", "t2"]);
+    cluster.broker.faults.rules =
+        vec![Rule::lose(EventKind::FragmentDistributionEnded).to(&client("t2")).nth(Nth::First(1))];
+    cluster.put_random(1);
+    cluster.run_for(Duration::from_millis(100));
+    assert_eq!(cluster.torrent("t2").staged_count(), 1);
+    cluster.settle();
+    assert_eq!(cluster.torrent("t2").staged_count(), 0);
+    assert!(cluster.tracker_node().disk.fragments.is_empty());
+}
+
+#[test]
+fn after_a_restart_the_bytes_go_when_the_holders_have_confirmed_what_they_hold() {
+    let mut cluster = Cluster::with_torrents(3, &["t1", "t2"]);
+    cluster.broker.faults.rules = vec![Rule::lose(EventKind::ClientHeartbeat).nth(Nth::First(4))];
+    cluster.put_random(4);
+    cluster.run_for(Duration::from_secs(1));
+    assert_eq!(cluster.tracker_node().disk.fragments.len(), 4);
+    cluster.crash("tracker");
+    cluster.restart("tracker");
+    cluster.settle();
+    assert!(cluster.tracker_node().disk.fragments.is_empty());
+    assert_eq!(cluster.said(EventKind::FragmentDistributionStarted), 4, "nothing is distributed twice");
+}
+
+#[test]
+fn own_bytes_that_no_file_needs_go_at_the_start() {
+    let mut cluster = Cluster::with_torrents(4, &["t1"]);
+    cluster.crash("tracker");
+    let leftover = bytes::Bytes::from_static(b"an upload that did not end");
+    cluster.tracker_node_mut().disk.fragments.insert(protocol::Hash::of(&leftover), leftover);
+    cluster.restart("tracker");
+    cluster.settle();
+    assert!(cluster.tracker_node().disk.fragments.is_empty());
+}
