@@ -287,3 +287,39 @@ fn write_id(engine: &SledEngine, id: Uuid) -> Result<(), EngineError> {
     engine.apply(Space::View, batch)?;
     engine.flush()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_not_to_open_names_the_directory_and_what_to_do() {
+        type IsIt = fn(&OpenError) -> bool;
+        let cases: [(io::ErrorKind, &str, IsIt); 6] = [
+            (io::ErrorKind::StorageFull, "free some", |error| matches!(error, OpenError::NoSpace { .. })),
+            (io::ErrorKind::QuotaExceeded, "free some", |error| matches!(error, OpenError::NoSpace { .. })),
+            (io::ErrorKind::PermissionDenied, "owner", |error| matches!(error, OpenError::Permission { .. })),
+            (io::ErrorKind::ReadOnlyFilesystem, "owner", |error| {
+                matches!(error, OpenError::Permission { .. })
+            }),
+            (io::ErrorKind::InvalidData, "move the directory", |error| {
+                matches!(error, OpenError::Damaged { .. })
+            }),
+            (io::ErrorKind::Other, "check the disk", |error| matches!(error, OpenError::Io { .. })),
+        ];
+        let directory = Path::new("/data/torrent");
+        for (kind, advice, is_it) in cases {
+            let in_a_segment =
+                OpenFragmentsError::Io { operation: "read", file: "x".into(), source: kind.into() };
+            for error in [
+                OpenError::io(directory, kind.into()),
+                OpenError::engine(directory, io::Error::from(kind).into()),
+                OpenError::fragments(directory, in_a_segment),
+            ] {
+                assert!(is_it(&error), "{kind}: {error:?}");
+                let text = error.to_string();
+                assert!(text.contains("/data/torrent") && text.contains(advice), "{text}");
+            }
+        }
+    }
+}

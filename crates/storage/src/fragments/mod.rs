@@ -68,7 +68,8 @@ pub struct OpenReport {
     pub rescanned_bytes: u64,
     /// Bytes that a crash left behind the last whole record, cut off.
     pub truncated_bytes: u64,
-    /// Records whose bytes are not what they should be; they are no longer listed.
+    /// Records whose bytes are not what they should be; they are not listed. After a power cut some of these were never
+    /// acknowledged.
     pub damaged_records: u64,
 }
 
