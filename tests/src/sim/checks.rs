@@ -81,12 +81,18 @@ impl Cluster {
         if known != registered {
             return Some(format!("{known:?} are registered, {registered:?} are there"));
         }
-        let degraded = registered.len() < tracker.config().copies.target(registered.len());
+        let target = tracker.config().copies.target(registered.len());
+        let degraded = registered.len() < target;
         if !degraded && tracker.undistributed() > 0 {
             return Some(format!("{} fragments wait for holders", tracker.undistributed()));
         }
-        if !degraded && !self.tracker_node().disk.fragments.is_empty() {
+        let own = &self.tracker_node().disk.fragments;
+        if !degraded && !own.is_empty() {
             return Some("the tracker keeps bytes".into());
+        }
+        let possible = target.min(registered.len());
+        if let Some(fragment) = own.keys().find(|hash| tracker.view().holder_count(hash) < possible) {
+            return Some(format!("{fragment:?} lacks a holder"));
         }
         None
     }
@@ -151,13 +157,17 @@ impl Cluster {
         }
     }
 
-    /// What a person wants to see when a test fails: the end of the trace and who stands where.
+    /// What a person wants to see when a test fails: the end of the trace (all of it with `SIM_TRACE` in the environment) and who stands
+    /// where.
     #[must_use]
     pub fn report(&self) -> String {
         let mut report = format!("at {} ms, after {} steps\n", self.now.0, self.steps);
         let told = |message: &&super::broker::Message| message.kind != Some(EventKind::ClientHeartbeat);
         let mut last: Vec<_> = self.broker.trace.iter().rev().filter(told).take(60).collect();
         last.reverse();
+        if std::env::var_os("SIM_TRACE").is_some() {
+            last = self.broker.trace.iter().collect();
+        }
         for message in last {
             let heard = protocol::decode(self.topics(), &Limits::default(), &message.topic, &message.payload);
             let what = match heard {

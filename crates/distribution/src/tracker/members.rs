@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use protocol::event::{
     ClientGoodbye, ClientHeartbeat, ClientUnregistered, Issuer, UnregisteredReason, reason,
 };
-use protocol::{ClientId, Feature, Features, Incarnation, InstanceId, Revision};
+use protocol::{ClientId, EventId, Feature, Features, Incarnation, InstanceId, Revision};
 
 use super::Tracker;
 use crate::command::Audience;
@@ -39,8 +39,16 @@ pub struct Member {
     pub confirmed: Revision,
     /// When it was last heard.
     pub last_heard: Moment,
-    /// What its last heartbeat said, and the view's revision then.
-    last_heartbeat: Option<(ClientHeartbeat, Revision)>,
+    last_heartbeat: Option<LastHeartbeat>,
+}
+
+/// What a torrent said of its view and inventory, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct LastHeartbeat {
+    id: EventId,
+    said: ClientHeartbeat,
+    /// The tracker's view then.
+    at: Revision,
 }
 
 impl Member {
@@ -170,7 +178,13 @@ impl Tracker {
         }
     }
 
-    pub(super) fn handle_heartbeat(&mut self, issuer: &Issuer, heartbeat: &ClientHeartbeat, now: Moment) {
+    pub(super) fn handle_heartbeat(
+        &mut self,
+        id: EventId,
+        issuer: &Issuer,
+        heartbeat: &ClientHeartbeat,
+        now: Moment,
+    ) {
         let client = &issuer.client;
         if !self.members.speaks_as_registered(issuer) {
             if !self.joins.is_pending(client) {
@@ -178,11 +192,11 @@ impl Tracker {
             }
             return;
         }
-        let is_in_step = self.is_in_step(client, heartbeat);
-        let revision = self.view.revision();
+        let is_in_step = self.is_in_step(id, client, heartbeat);
+        let at = self.view.revision();
         let Some(member) = self.members.members.get_mut(client) else { return };
         member.last_heard = now;
-        member.last_heartbeat = Some((*heartbeat, revision));
+        member.last_heartbeat = Some(LastHeartbeat { id, said: *heartbeat, at });
         let was_suspect =
             std::mem::replace(&mut member.state, MemberState::Registered) == MemberState::Suspect;
         if !is_in_step {
@@ -198,16 +212,16 @@ impl Tracker {
     }
 
     /// Whether the torrent has the view that it should have, and the fragments that the view says. If not, it has to join again.
-    fn is_in_step(&self, client: &ClientId, heartbeat: &ClientHeartbeat) -> bool {
+    fn is_in_step(&self, id: EventId, client: &ClientId, heartbeat: &ClientHeartbeat) -> bool {
         let Some(member) = self.members.registered(client) else { return false };
         let revision = self.view.revision();
-        let has_not_moved = member.last_heartbeat.as_ref().is_some_and(|(last, _)| last == heartbeat);
+        // The same one again says nothing new.
+        let last = member.last_heartbeat.filter(|last| last.id != id);
         if heartbeat.revision < revision {
             // It may be on its way. But what was there at the last heartbeat had its time, unless the torrent is busy catching up.
-            return !member
-                .last_heartbeat
-                .as_ref()
-                .is_some_and(|(last, then)| last.revision == heartbeat.revision && last.revision < *then);
+            return !last.is_some_and(|last| {
+                last.said.revision == heartbeat.revision && last.said.revision < last.at
+            });
         }
         if heartbeat.revision > revision || heartbeat.digest != self.view.digest() {
             return false;
@@ -215,7 +229,7 @@ impl Tracker {
         // What it has just obtained is not in the view yet; what it keeps for longer has been forgotten by somebody.
         let inventory = self.view.client(client).map(|known| known.inventory.hash());
         inventory == Some(heartbeat.inventory_digest)
-            || !has_not_moved
+            || last.is_none_or(|last| last.said != *heartbeat)
             || self.distributions.is_receiver(client)
     }
 

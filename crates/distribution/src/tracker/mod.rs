@@ -161,7 +161,7 @@ impl Tracker {
             TorrentEvent::ClientJoinSucceeded(_) => self.handle_join_succeeded(id, in_reply_to, issuer, now),
             TorrentEvent::ClientJoinFailed(_) => self.joins.forget(issuer),
             TorrentEvent::ClientGoodbye(goodbye) => self.handle_goodbye(issuer, &goodbye, now),
-            TorrentEvent::ClientHeartbeat(heartbeat) => self.handle_heartbeat(issuer, &heartbeat, now),
+            TorrentEvent::ClientHeartbeat(heartbeat) => self.handle_heartbeat(id, issuer, &heartbeat, now),
             TorrentEvent::FragmentDistributionRequested(body) => {
                 self.handle_requested(issuer, body.hash, now)
             }

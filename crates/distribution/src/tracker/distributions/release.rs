@@ -63,12 +63,14 @@ impl Tracker {
     pub(in crate::tracker) fn torrent_available(&mut self) {
         self.distributions.wake_all();
         self.enqueue_lacking();
+        self.release_confirmed();
     }
 
     /// A torrent is no longer registered: it answers nothing more, and what it held may lack a copy.
     pub(in crate::tracker) fn torrent_gone(&mut self, client: &ClientId, now: Moment) {
         self.forget_in_flight(client, now);
         self.enqueue_lacking();
+        self.release_confirmed();
     }
 
     /// Where copies were enough and no longer are, while the tracker still has the bytes.
