@@ -71,10 +71,10 @@ fn many_fragments_are_in_flight_at_once_but_not_too_many() {
     let (mut in_flight, mut most) = (0_usize, 0);
     for (_, heard) in cluster.heard() {
         let Heard::Tracker { event, .. } = heard else { continue };
-        match event.kind() {
-            EventKind::FragmentDistributionStarted => in_flight += 1,
-            EventKind::FragmentDistributionEnded => in_flight -= 1,
-            _ => {}
+        if event.kind() == EventKind::FragmentDistributionStarted {
+            in_flight += 1;
+        } else if event.kind() == EventKind::FragmentDistributionEnded {
+            in_flight -= 1;
         }
         most = most.max(in_flight);
     }

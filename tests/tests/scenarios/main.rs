@@ -5,11 +5,13 @@
 mod distribution;
 mod distribution_failures;
 mod files;
+mod hostile;
 mod join;
 mod join_conflicts;
 mod leases;
 mod log;
 mod lost_and_doubled;
 mod presence;
+mod random;
 mod release;
 mod spec_only;

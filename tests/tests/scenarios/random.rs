@@ -1,0 +1,93 @@
+//! Lives drawn from a seed: any number of torrents and files, crashes, cuts, lost, doubled and late messages. When the faults end,
+//! everything comes to rest and nothing that was accepted is lost.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use distribution::Copies;
+use mds_tests::sim::{Cluster, Order, Rng, Weather, Writes, client, tracker_config};
+
+const SEEDS: u64 = 200;
+
+fn life(seed: u64) {
+    let mut draw = Rng::new(seed ^ 0x5eed);
+    let mut cluster = Cluster::new(seed);
+    cluster.broker.order = [Order::Fifo, Order::PerTopic, Order::Any][draw.below(3)];
+    cluster.broker.latency = draw.wait(Duration::from_millis(100));
+    cluster.broker.faults.weather =
+        Weather { dropped: draw.below(40), duplicated: draw.below(100), delayed: draw.below(100) };
+    let copies: Copies = ["1", "2", "2", "3", "all"][draw.below(5)].parse().unwrap();
+    cluster.start_tracker(distribution::TrackerConfig { copies, ..tracker_config() });
+    let torrents: Vec<String> = (0..1 + draw.below(5)).map(|number| format!("t{number}")).collect();
+    for torrent in &torrents {
+        cluster.start_torrent(torrent);
+        let slow = [2, 50, 3_000, 12_000][draw.below(4)];
+        cluster.torrent_node_mut(torrent).writes = Writes::Within(Duration::from_millis(slow));
+        cluster.run_for(draw.wait(Duration::from_millis(500)));
+    }
+    for _ in 0..5 + draw.below(15) {
+        something_happens(&mut cluster, &mut draw, &torrents);
+        let longest = [20, 200, 3_000, 15_000][draw.below(4)];
+        cluster.run_for(draw.wait(Duration::from_millis(longest)));
+    }
+    all_is_well_again(&mut cluster, &torrents);
+    cluster.settle();
+}
+
+fn something_happens(cluster: &mut Cluster, draw: &mut Rng, torrents: &[String]) {
+    let torrent = &torrents[draw.below(torrents.len())];
+    let is_running = cluster.torrent_node(torrent).running().is_some();
+    let tracker_runs = cluster.tracker_node().running().is_some();
+    match draw.below(12) {
+        0..5 if tracker_runs => {
+            let length = draw.below(20 * 1024);
+            let bytes = if draw.chance(1, 4) { vec![0; length] } else { draw.content(length) };
+            cluster.upload(mds_tests::sim::Content::new(bytes, 1024));
+        }
+        5 | 6 if is_running => cluster.crash(torrent),
+        7 if is_running => cluster.shut_down(torrent),
+        5..8 => cluster.restart(torrent),
+        8 if is_running => {
+            cluster.cut(torrent);
+            cluster.run_for(draw.wait(Duration::from_secs(12)));
+            cluster.connect(&client(torrent));
+        }
+        9 if tracker_runs => {
+            cluster.cut("tracker");
+            cluster.run_for(draw.wait(Duration::from_secs(3)));
+            cluster.connect(&cluster.tracker_id());
+        }
+        10 if tracker_runs => cluster.crash("tracker"),
+        11 if tracker_runs => cluster.shut_down("tracker"),
+        _ if !tracker_runs => cluster.restart("tracker"),
+        _ => {}
+    }
+}
+
+fn all_is_well_again(cluster: &mut Cluster, torrents: &[String]) {
+    cluster.broker.faults.weather = Weather::default();
+    // What was late arrives now.
+    cluster.run_for(Duration::from_secs(3));
+    if cluster.tracker_node().running().is_none() {
+        cluster.restart("tracker");
+    }
+    for torrent in torrents {
+        if cluster.torrent_node(torrent).running().is_none() {
+            cluster.restart(torrent);
+        }
+    }
+}
+
+#[test]
+fn a_random_life_comes_to_rest_with_nothing_lost() {
+    let seeds: Vec<u64> = match std::env::var("SIM_SEED") {
+        Ok(seed) => vec![seed.parse().expect("SIM_SEED is a number")],
+        Err(_) => (0..SEEDS).collect(),
+    };
+    for seed in seeds {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| life(seed))) {
+            eprintln!("seed {seed}: run it alone with SIM_SEED={seed}");
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
