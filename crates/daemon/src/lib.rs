@@ -8,6 +8,7 @@ pub mod http;
 pub mod link;
 pub mod logging;
 pub mod metrics;
+pub mod serving;
 pub mod shutdown;
 pub mod start;
 

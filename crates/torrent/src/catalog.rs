@@ -4,8 +4,8 @@ use std::time::SystemTime;
 
 use distribution::view::View;
 use distribution::{Copies, Torrent};
-use protocol::EndpointUri;
 use endpoint::{Catalog, Role, ServerState, ServerStatus};
+use protocol::EndpointUri;
 
 /// The torrent's state machine, lent for one question.
 #[derive(Debug)]

@@ -11,6 +11,7 @@ use daemon::hearing::hear;
 use daemon::http::Readiness;
 use daemon::link::{Link, LinkEvent};
 use daemon::metrics::Metrics;
+use daemon::serving::Serving;
 use daemon::{Clock, ExitCode, Failure, Shutdown};
 use distribution::torrent::Notice;
 use distribution::view::Change;
@@ -19,7 +20,7 @@ use endpoint::Question;
 use protocol::event::TorrentEvent;
 use protocol::{EventId, Hash, Revision, encode_torrent};
 use storage::{FragmentWriter, Store, meta};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::block_in_place;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, error, info, warn};
@@ -87,8 +88,8 @@ impl EventLoop {
         }
     }
 
-    /// Runs until the torrent is asked to end or cannot go on. `end_serving` is dropped once the goodbye is said.
-    pub async fn run(mut self, end_serving: oneshot::Sender<()>) -> Result<(), Failure> {
+    /// Runs until the torrent is asked to end or cannot go on. The server ends once the goodbye is said.
+    pub async fn run(mut self, serving: Serving) -> Result<(), Failure> {
         while let Some(next) = self.next().await {
             self.take(next)?;
             self.take_waiting()?;
@@ -98,11 +99,8 @@ impl EventLoop {
         self.handle(TorrentInput::ShutDown);
         self.execute()?;
         self.link.close().await;
-        drop(end_serving);
-        // Questions of streams that are still open are answered until they end.
-        while let Some(question) = self.parts.questions.recv().await {
-            question(&TorrentCatalog { machine: &self.parts.machine, connected: false });
-        }
+        let Parts { machine, questions, .. } = &mut self.parts;
+        serving.finish(questions, |question| question(&TorrentCatalog { machine, connected: false })).await;
         drop(self.parts.writer);
         self.parts.store.close().map_err(|error| Failure::new(ExitCode::Store, error))?;
         info!("torrent ended");

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use daemon::config::print;
 use daemon::http::Readiness;
 use daemon::metrics::Metrics;
+use daemon::serving::Serving;
 use daemon::start::{OwnFragments, advertised, listen, open_store, serve_http};
 use daemon::{ExitCode, Failure, Shutdown, logging};
 use distribution::torrent::RememberedTracker;
@@ -13,7 +14,6 @@ use distribution::{Torrent, TorrentConfig};
 use endpoint::{CatalogHandle, EndpointApi, ReadLimits, Services};
 use protocol::{ClientId, Epoch, Incarnation, InstanceId};
 use storage::{FragmentWriter, Store, meta};
-use tokio::sync::oneshot;
 use tracing::info;
 
 use crate::config::{Arguments, Config};
@@ -53,18 +53,10 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     let (catalog, questions) = CatalogHandle::channel(WAITING_QUESTIONS);
     let own = Arc::new(OwnFragments(store.fragments().clone()));
     let services = Services::new().with(EndpointApi::new(catalog, own, ReadLimits::default()).into_service());
-    let (end_serving, serving_ends) = oneshot::channel::<()>();
-    let server = tokio::spawn(endpoint::serve(listener, services, async {
-        // An event loop that is gone ends the server too.
-        let _ = serving_ends.await;
-    }));
+    let serving = Serving::start(listener, services);
 
     let parts = Parts { config, appearance, machine, store, writer, questions, metrics, readiness, shutdown };
-    let ended = EventLoop::new(parts).run(end_serving).await;
-    if let Ok(Err(error)) = server.await {
-        tracing::error!("{error}");
-    }
-    ended
+    EventLoop::new(parts).run(serving).await
 }
 
 fn appearance(config: &Config, store: &Store) -> Result<Appearance, Failure> {

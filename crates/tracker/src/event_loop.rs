@@ -11,6 +11,7 @@ use daemon::hearing::hear;
 use daemon::http::Readiness;
 use daemon::link::{Link, LinkEvent};
 use daemon::metrics::Metrics;
+use daemon::serving::Serving;
 use daemon::{Clock, ExitCode, Failure, Shutdown};
 use distribution::{Audience, RequestId, Tracker, TrackerCommand, TrackerInput};
 use endpoint::Question;
@@ -86,8 +87,8 @@ impl EventLoop {
         }
     }
 
-    /// Runs until the tracker is asked to end or cannot go on. `end_serving` is dropped once the goodbye is said.
-    pub async fn run(mut self, end_serving: oneshot::Sender<()>) -> Result<(), Failure> {
+    /// Runs until the tracker is asked to end or cannot go on. The server ends once the goodbye is said.
+    pub async fn run(mut self, serving: Serving) -> Result<(), Failure> {
         while let Some(next) = self.next().await {
             self.take(next)?;
             self.take_waiting()?;
@@ -97,12 +98,12 @@ impl EventLoop {
         self.handle(TrackerInput::ShutDown);
         self.execute()?;
         self.link.close().await;
-        drop(end_serving);
-        // Questions of streams that are still open are answered until they end; uploads are told to come back.
+        // Uploads are told to come back.
         self.parts.requests.close();
-        while let Some(question) = self.parts.questions.recv().await {
-            question(&catalog(&self.parts, self.clock, &self.id, false));
-        }
+        let (clock, id) = (self.clock, &self.id);
+        let Parts { machine, questions, endpoint, .. } = &mut self.parts;
+        let catalog = TrackerCatalog { machine, clock, id, endpoint, connected: false };
+        serving.finish(questions, |question| question(&catalog)).await;
         self.parts.store.flush().map_err(|error| Failure::new(ExitCode::Store, error))?;
         info!("tracker ended");
         Ok(())

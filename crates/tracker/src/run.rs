@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use daemon::config::print;
 use daemon::http::Readiness;
 use daemon::metrics::Metrics;
+use daemon::serving::Serving;
 use daemon::start::{OwnFragments, advertised, listen, open_store, serve_http};
 use daemon::{ExitCode, Failure, Shutdown, logging};
 use distribution::limits::{Rhythm, TrackerLimits};
@@ -13,7 +14,7 @@ use distribution::{Tracker, TrackerConfig};
 use endpoint::{CatalogHandle, EndpointApi, ReadLimits, Services};
 use protocol::EndpointUri;
 use storage::{FragmentWriter, Store};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tracing::info;
 
 use crate::config::{Arguments, Config};
@@ -56,11 +57,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     let uploads =
         UploadApi::new(writer, store.fragments().clone(), config.fragment_size_bytes, request, reads.clone());
     let services = Services::new().with(reads.into_service()).with(uploads.into_service());
-    let (end_serving, serving_ends) = oneshot::channel::<()>();
-    let server = tokio::spawn(endpoint::serve(listener, services, async {
-        // An event loop that is gone ends the server too.
-        let _ = serving_ends.await;
-    }));
+    let serving = Serving::start(listener, services);
 
     let other = match (arguments.takeover, arguments.standby) {
         (true, _) => OtherTracker::Replace,
@@ -86,11 +83,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         readiness,
         shutdown,
     };
-    let ended = EventLoop::new(parts).run(end_serving).await;
-    if let Ok(Err(error)) = server.await {
-        tracing::error!("{error}");
-    }
-    ended
+    EventLoop::new(parts).run(serving).await
 }
 
 fn machine(config: &Config, store: &Store, endpoint: &EndpointUri) -> Result<Tracker, Failure> {
