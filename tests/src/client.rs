@@ -7,8 +7,8 @@ use endpoint::proto::tracker_service_client::TrackerServiceClient;
 use endpoint::proto::{self, endpoint_service_client::EndpointServiceClient};
 use protocol::EndpointUri;
 use sha2::{Digest as _, Sha256};
-use tonic::Status;
 use tonic::transport::Channel;
+use tonic::{Status, Streaming};
 
 use crate::specification::hex;
 use crate::wait::{eventually, until};
@@ -109,13 +109,21 @@ impl Client {
         Ok(file.digest.trim_start_matches("sha256:").to_owned())
     }
 
+    /// Begins to read a whole file through this daemon.
+    ///
+    /// # Errors
+    /// What the daemon answers.
+    pub async fn open_file(&self, digest: &str) -> Result<Streaming<proto::ReadFileResponse>, Status> {
+        let request = proto::ReadFileRequest { name: format!("files/{digest}"), ..Default::default() };
+        Ok(self.reader().read_file(request).await?.into_inner())
+    }
+
     /// Reads a whole file through this daemon, and gives the digest of the bytes that came and their number.
     ///
     /// # Errors
     /// What the daemon answers.
     pub async fn read_digest(&self, digest: &str) -> Result<(String, u64), Status> {
-        let request = proto::ReadFileRequest { name: format!("files/{digest}"), ..Default::default() };
-        let mut stream = self.reader().read_file(request).await?.into_inner();
+        let mut stream = self.open_file(digest).await?;
         let (mut hasher, mut size_bytes) = (Sha256::new(), 0);
         while let Some(message) = stream.message().await? {
             assert_eq!(message.offset, i64::try_from(size_bytes).expect("a size"), "a gap in the stream");

@@ -9,6 +9,7 @@ use std::{env, fs, thread};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use crate::loopback::own_address;
 use crate::wait::eventually;
 use crate::{binaries, wait};
 
@@ -68,7 +69,8 @@ impl Site {
         let data_directory = self.data_directory(name);
         let mut command = Command::new(program);
         command.arg("--data-dir").arg(&data_directory);
-        command.args(["--broker", &self.broker, "--listen", "127.0.0.1:0", "--http", "off"]);
+        let listen = format!("{}:0", own_address());
+        command.args(["--broker", &self.broker, "--listen", &listen, "--http", "off"]);
         if let Some(prefix) = &self.topic_prefix {
             command.args(["--topic-prefix", prefix]);
         }

@@ -4,6 +4,7 @@ pub mod binaries;
 pub mod certificates;
 pub mod client;
 pub mod daemons;
+pub mod loopback;
 pub mod mosquitto;
 pub mod mqtt;
 pub mod recorder;

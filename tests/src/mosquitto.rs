@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::loopback::own_address;
+
 /// Where Debian installs it; not on the `PATH` of every user.
 const DEBIAN_BINARY: &str = "/usr/sbin/mosquitto";
 
@@ -36,27 +38,31 @@ pub struct Mosquitto {
 }
 
 impl Mosquitto {
-    /// Starts one and waits until it accepts connections.
+    /// Starts one on a loopback address of its own and waits until it accepts connections.
     ///
     /// # Panics
     /// If it is not installed or does not start; the message says what to do and holds Mosquitto's log.
     #[must_use]
     pub fn start() -> Self {
-        Self::start_with("allow_anonymous true\nmax_queued_messages 100000\n")
+        Self::launch(own_address(), "allow_anonymous true\nmax_queued_messages 100000\n")
     }
 
-    /// Starts one whose configuration file holds `settings` besides what names the listener and the log, and
+    /// Starts one on 127.0.0.1 whose configuration file holds `settings` besides what names the listener and the log, and
     /// waits until it accepts connections. Files that the settings name must be readable.
     ///
     /// # Panics
     /// As [`start`](Self::start).
     #[must_use]
     pub fn start_with(settings: &str) -> Self {
+        Self::launch(Ipv4Addr::LOCALHOST, settings)
+    }
+
+    fn launch(ip: Ipv4Addr, settings: &str) -> Self {
         let binary = find_binary();
         let mut failure = String::new();
         for _ in 0..ATTEMPTS {
             let directory = TempDir::with_prefix("mosquitto-").expect("a temporary directory can be made");
-            let address = free_address();
+            let address = free_address(ip);
             write_configuration(directory.path(), address, settings);
             let mut broker = Self { directory, binary: binary.clone(), address, child: None };
             match broker.spawn() {
@@ -168,8 +174,8 @@ fn find_binary() -> PathBuf {
         })
 }
 
-fn free_address() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+fn free_address(ip: Ipv4Addr) -> SocketAddr {
+    TcpListener::bind((ip, 0))
         .and_then(|listener| listener.local_addr())
         .unwrap_or_else(|error: io::Error| panic!("there is no free port on the loopback interface: {error}"))
 }

@@ -63,7 +63,7 @@ async fn a_file_without_certificates_is_named() {
 async fn tls_on_a_plain_port_and_no_tls_on_a_tls_port_are_errors() {
     let authority = Authority::new();
     let plain = Mosquitto::start();
-    let error = bus::open(options(&plain, "127.0.0.1", &authority)).await.unwrap_err();
+    let error = bus::open(options(&plain, &plain.address().ip().to_string(), &authority)).await.unwrap_err();
     assert!(matches!(error, OpenError::Tls { source: TlsError::Handshake(_), .. }), "{error}");
 
     let with_tls = broker(&authority, "IP:127.0.0.1");

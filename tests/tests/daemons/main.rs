@@ -2,5 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+mod broker_limits;
+mod crashes;
+mod denied;
+mod goodbye;
+mod hostile;
 mod main_job;
+mod odd_files;
+mod one_tracker;
+mod spec_only;
+mod startup;
 mod support;

@@ -1,0 +1,94 @@
+//! There is at most one tracker: a second one ends, takes over, or stands by.
+
+use std::collections::BTreeSet;
+use std::io::Cursor;
+
+use mds_tests::client::agree;
+use mds_tests::recorder::Recorder;
+use mds_tests::recorder::checks::connections;
+
+use crate::support::{Server, Service, content, recorded_site};
+
+/// The connections of trackers that have said hello.
+fn trackers(recorder: &Recorder) -> BTreeSet<(i64, String)> {
+    recorder.look(|heard| {
+        let hellos = heard.events.iter().filter(|record| record.is("TrackerHello"));
+        hellos.filter_map(|hello| Some((hello.number("Epoch")?, hello.text("Instance").to_owned()))).collect()
+    })
+}
+
+#[tokio::test]
+async fn a_second_tracker_ends_with_code_5_and_the_first_does_not_notice() {
+    let (broker, recorder, site) = recorded_site().await;
+    let mut service = Service::start(site, 1, &["--copies", "1"]).await;
+    let before = trackers(&recorder);
+    assert_eq!(before.len(), 1);
+
+    let mut second = service.site.tracker("second", &[]);
+    assert_eq!(second.exit_code().await, Some(5));
+    let (_, instance) = before.first().unwrap();
+    for named in ["another tracker is online", instance, "--takeover", "--standby"] {
+        assert!(second.output().contains(named), "{named}: {}", second.output());
+    }
+
+    let digest = service.tracker.client.put("after.bin", Cursor::new(content(7, 1000))).await;
+    service.tracker.client.counts_copies(&digest, 1).await;
+    service.tracker.daemon.stop().await;
+    recorder.hears("the tracker's goodbye", 1, |record| record.is("TrackerGoodbye")).await;
+    assert_eq!(trackers(&recorder), before);
+    let connections = connections(&broker.log());
+    assert_eq!((connections["tracker"], connections["t1"]), (1, 1));
+    let registrations = recorder.count(|record| record.is("ClientRegistered"));
+    assert_eq!(registrations, 1, "nobody had to join again");
+    recorder.look(|heard| heard.assert_all_valid());
+}
+
+#[tokio::test]
+async fn a_tracker_that_takes_over_ends_the_first_with_code_5_and_learns_what_the_torrents_have() {
+    let (broker, recorder, site) = recorded_site().await;
+    let mut service = Service::start(site, 1, &["--copies", "1", "--fragment-size", "4096"]).await;
+    let bytes = content(8, 50_000);
+    let digest = service.tracker.client.put("kept.bin", Cursor::new(bytes)).await;
+    service.tracker.client.counts_copies(&digest, 1).await;
+
+    let arguments = ["--takeover", "--copies", "1", "--fragment-size", "4096"];
+    let second = Server::of(service.site.tracker("second", &arguments)).await;
+    assert_eq!(service.tracker.daemon.exit_code().await, Some(5));
+    assert!(service.tracker.daemon.output().contains("another tracker"), "it says why");
+    second.client.counts_torrents(1).await;
+    second.client.gives_back(&digest, 50_000).await;
+    agree(&[second.client.clone(), service.torrents[0].client.clone()]).await;
+
+    assert_eq!(connections(&broker.log())["tracker"], 2, "nobody fights for the place");
+    let epochs: Vec<i64> = trackers(&recorder).into_iter().map(|(epoch, _)| epoch).collect();
+    assert_eq!(epochs, [1, 2]);
+    recorder.look(|heard| heard.assert_all_valid());
+}
+
+/// A tracker stands by until the first one goes; then it is the tracker.
+async fn stands_by(first_goes: impl AsyncFnOnce(&mut Server)) {
+    let (_broker, recorder, site) = recorded_site().await;
+    let mut service = Service::start(site, 1, &["--copies", "1"]).await;
+    let mut second = Server::of(service.site.tracker("second", &["--standby", "--copies", "1"])).await;
+    second.daemon.says("standing by").await;
+    assert!(service.tracker.daemon.is_running());
+    assert_eq!(trackers(&recorder).len(), 1);
+
+    first_goes(&mut service.tracker).await;
+    second.client.counts_torrents(1).await;
+    let digest = second.client.put("after.bin", Cursor::new(content(9, 1000))).await;
+    second.client.counts_copies(&digest, 1).await;
+    let epochs: Vec<i64> = trackers(&recorder).into_iter().map(|(epoch, _)| epoch).collect();
+    assert_eq!(epochs, [1, 2]);
+    recorder.look(|heard| heard.assert_all_valid());
+}
+
+#[tokio::test]
+async fn a_tracker_on_standby_takes_over_after_a_goodbye() {
+    stands_by(async |first| first.daemon.stop().await).await;
+}
+
+#[tokio::test]
+async fn a_tracker_on_standby_takes_over_after_a_crash() {
+    stands_by(async |first| first.daemon.kill()).await;
+}
