@@ -28,6 +28,10 @@ impl Cluster {
             panic!("at rest, and then not: {unrest}\n{}", self.report());
         }
         assert_eq!(self.tracker().view().revision(), revision, "changes at rest\n{}", self.report());
+        let views = self.torrent_nodes().filter_map(|(_, node)| node.running()).map(|torrent| torrent.view());
+        for view in views.chain([self.tracker().view()]) {
+            view.check_invariants().unwrap_or_else(|violation| panic!("{violation}"));
+        }
         self.check_nothing_lost();
         self.check_trace();
     }

@@ -214,7 +214,7 @@ impl TrackerNode {
         let (mine, persisted) = (machine.view(), &self.disk.view);
         let now = (mine.revision(), mine.digest());
         assert_eq!(now, (persisted.revision(), persisted.digest()), "{}: memory, disk", self.id);
-        if self.checked.replace(now) != Some(now) {
+        if self.checked.replace(now) != Some(now) && is_checked_in_full(mine) {
             mine.check_invariants().unwrap_or_else(|violation| panic!("{}: {violation}", self.id));
             assert!(mine == persisted, "{}: what was persisted does not reproduce the view", self.id);
         }
@@ -226,4 +226,9 @@ fn topic(topics: &Topics, kind: EventKind, to: &Audience) -> String {
         Audience::All => topics.shared(kind),
         Audience::One(client) => topics.direct(kind, client),
     }
+}
+
+/// A large view is looked through at some of its revisions only: it would cost more than all else together.
+pub(super) fn is_checked_in_full(view: &View) -> bool {
+    view.fragment_count() <= 64 || view.revision().0.is_multiple_of(8)
 }

@@ -1,5 +1,7 @@
 //! Lives drawn from a seed: any number of torrents and files, crashes, cuts, lost, doubled and late messages. When the faults end,
 //! everything comes to rest and nothing that was accepted is lost.
+//!
+//! `SIM_SEEDS` in the environment draws more lives, `SIM_SEED` one alone, and `SIM_TRACE` has a failure print all that was said.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -80,9 +82,10 @@ fn all_is_well_again(cluster: &mut Cluster, torrents: &[String]) {
 
 #[test]
 fn a_random_life_comes_to_rest_with_nothing_lost() {
-    let seeds: Vec<u64> = match std::env::var("SIM_SEED") {
-        Ok(seed) => vec![seed.parse().expect("SIM_SEED is a number")],
-        Err(_) => (0..SEEDS).collect(),
+    let number = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
+    let seeds = match number("SIM_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("SIM_SEEDS").unwrap_or(SEEDS),
     };
     for seed in seeds {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| life(seed))) {
