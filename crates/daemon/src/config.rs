@@ -83,6 +83,8 @@ pub struct CommonSettings {
     pub max_event_bytes: Option<usize>,
 }
 
+const DEFAULT_BROKER: &str = "mqtt://127.0.0.1:1883";
+
 /// What one daemon has for defaults.
 #[derive(Debug, Clone, Copy)]
 pub struct Defaults {
@@ -136,7 +138,7 @@ impl CommonSettings {
         let mut limits = protocol::Limits::default();
         limits.max_event_bytes = self.max_event_bytes.unwrap_or(limits.max_event_bytes);
         Ok(Common {
-            broker: parse("broker", self.broker.as_deref().unwrap_or("mqtt://127.0.0.1:1883"))?,
+            broker: parse("broker", self.broker.as_deref().unwrap_or(DEFAULT_BROKER))?,
             broker_ca: self.broker_ca.clone(),
             retry_connect: self.retry_connect.unwrap_or(false),
             data_dir: self.data_dir.clone().unwrap_or_else(|| defaults.data_dir.into()),
@@ -148,9 +150,17 @@ impl CommonSettings {
         })
     }
 
-    /// The same without a password in it, for [`print()`].
+    /// The same with every default filled in, and without a password, for [`print()`].
     #[must_use]
-    pub fn masked(mut self) -> Self {
+    pub fn in_use(mut self, defaults: Defaults) -> Self {
+        self.broker.get_or_insert_with(|| DEFAULT_BROKER.into());
+        self.listen.get_or_insert_with(|| defaults.listen.into());
+        self.http.get_or_insert_with(|| defaults.http.into());
+        self.topic_prefix.get_or_insert_with(String::new);
+        self.log_format.get_or_insert_with(|| "text".into());
+        self.retry_connect.get_or_insert(false);
+        self.data_dir.get_or_insert_with(|| defaults.data_dir.into());
+        self.max_event_bytes.get_or_insert(protocol::Limits::default().max_event_bytes);
         if let Some(broker) = &mut self.broker {
             *broker = match broker.parse::<BrokerUrl>() {
                 Ok(url) => url.to_string(),
@@ -268,6 +278,7 @@ mod tests {
     fn a_password_is_not_printed() {
         let secret =
             CommonSettings { broker: Some("mqtt://me:secret@host:1883".into()), ..Default::default() };
-        assert!(!print(&secret.masked()).contains("secret"));
+        let printed = print(&secret.in_use(Defaults { data_dir: "d", listen: "127.0.0.1:0", http: "off" }));
+        assert!(!printed.contains("secret") && printed.contains("max_event_bytes"), "{printed}");
     }
 }

@@ -64,7 +64,14 @@ impl From<anyhow::Error> for Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:#}", self.error)
+        let mut text = self.error.to_string();
+        for cause in self.error.chain().skip(1).map(ToString::to_string) {
+            // Some errors tell their cause in their own words already.
+            if !text.contains(&cause) {
+                text = format!("{text}: {cause}");
+            }
+        }
+        f.write_str(&text)
     }
 }
 
@@ -73,9 +80,11 @@ pub fn conclude(program: &str, result: Result<(), Failure>) -> process::ExitCode
     match result {
         Ok(()) => ExitCode::Ok.number().into(),
         Err(failure) => {
-            // The tool that reads the log as JSON finds it there too; a person at a terminal reads this line.
-            tracing::error!(exit_code = failure.code.number(), "{failure}");
-            eprintln!("{program}: {failure}");
+            if tracing::dispatcher::has_been_set() {
+                tracing::error!(exit_code = failure.code.number(), "{failure}");
+            } else {
+                eprintln!("{program}: {failure}");
+            }
             failure.code.number().into()
         }
     }

@@ -73,10 +73,10 @@ impl Arguments {
 }
 
 impl Settings {
-    /// The same without secrets.
+    /// The same with every default filled in, and without secrets.
     #[must_use]
-    pub fn masked(mut self) -> Self {
-        self.common = self.common.masked();
+    pub fn in_use(mut self) -> Self {
+        self.common = self.common.in_use(DEFAULTS);
         self
     }
 
@@ -92,5 +92,17 @@ impl Settings {
             capacity_bytes: self.capacity,
             zone: self.zone.as_deref().map(|zone| parse("zone", zone)).transpose()?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configuration_file_that_is_shipped_holds_the_defaults() {
+        let shipped: Settings = toml::from_str(include_str!("../../../config/torrent.toml")).unwrap();
+        assert_eq!(shipped, Settings::default().in_use());
+        assert!(shipped.complete().is_ok());
     }
 }

@@ -31,7 +31,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     let usage = |error| Failure::new(ExitCode::Usage, error);
     let settings = arguments.merged().map_err(usage)?;
     if arguments.print_config {
-        print!("{}", print(&settings.masked()));
+        print!("{}", print(&settings.in_use()));
         return Ok(());
     }
     logging::start(settings.common.log_format().map_err(usage)?);

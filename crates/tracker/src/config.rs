@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Parser;
 use daemon::config::{Common, CommonSettings, ConfigError, Defaults, load, parse, value_error};
 use distribution::Copies;
+use distribution::limits::TrackerLimits;
 use protocol::limits::{
     DEFAULT_FRAGMENT_SIZE_BYTES, MAX_FRAGMENT_SIZE_BYTES, MIN_FRAGMENT_SIZE_BYTES, delivered_event_bytes,
 };
@@ -87,10 +88,14 @@ impl Arguments {
 }
 
 impl Settings {
-    /// The same without secrets.
+    /// The same with every default filled in, and without secrets.
     #[must_use]
-    pub fn masked(mut self) -> Self {
-        self.common = self.common.masked();
+    pub fn in_use(mut self) -> Self {
+        self.common = self.common.in_use(DEFAULTS);
+        self.copies.get_or_insert_with(|| Copies::default().to_string());
+        self.fragment_size.get_or_insert(DEFAULT_FRAGMENT_SIZE_BYTES);
+        self.fragments_in_flight.get_or_insert(TrackerLimits::default().fragments_in_flight);
+        self.require_direct.get_or_insert(false);
         self
     }
 
@@ -117,5 +122,17 @@ impl Settings {
             fragments_in_flight: self.fragments_in_flight,
             require_direct: self.require_direct.unwrap_or(false),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configuration_file_that_is_shipped_holds_the_defaults() {
+        let shipped: Settings = toml::from_str(include_str!("../../../config/tracker.toml")).unwrap();
+        assert_eq!(shipped, Settings::default().in_use());
+        assert!(shipped.complete().is_ok());
     }
 }
