@@ -191,6 +191,11 @@ impl EventLoop {
     /// The event loop alone deletes what the tracker owns, so what is here when a file is published stays here.
     fn upload(&mut self, request: UploadRequest) -> Result<(), Failure> {
         match request {
+            // Passing, and no fault of the file: the client keeps its upload and asks again.
+            UploadRequest::Publish { reply, .. } if !self.link.is_up() => {
+                // Whoever asked may have gone away.
+                let _ = reply.send(Err(PublishRefused::NoBroker));
+            }
             UploadRequest::Publish { hash, file, reply } => {
                 let (fragments, view) = (self.parts.store.fragments(), self.parts.machine.view());
                 let is_safe = |hash: &Hash| fragments.contains(hash) || view.holder_count(hash) > 0;

@@ -205,7 +205,12 @@ fn store(
     let on_done = move |result: Result<(), PutError>| {
         match result {
             Ok(()) => drop(lock(&upload).durable.insert(hash, size_bytes)),
-            Err(error) => note(&failure, refusal_of(error)),
+            Err(error) => {
+                if let PutError::HashMismatch { .. } = error {
+                    lock(&upload).spoil_hash();
+                }
+                note(&failure, refusal_of(error));
+            }
         }
         drop(permit);
     };

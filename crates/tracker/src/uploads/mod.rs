@@ -37,6 +37,8 @@ pub enum UploadRequest {
 pub enum PublishRefused {
     /// These fragments are not here any more: they have to be written again.
     Missing(Vec<Hash>),
+    /// There is no bus, so nobody could be told of it.
+    NoBroker,
     /// It cannot be part of the view: why, for people.
     Unfit(String),
 }

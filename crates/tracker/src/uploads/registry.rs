@@ -1,6 +1,6 @@
 //! The uploads that are under way, in memory: what a crash leaves of them is swept at the next start, and the client begins again.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -11,6 +11,8 @@ use uuid::Uuid;
 
 /// Most uploads at once.
 const MAX_UPLOADS: usize = 256;
+/// How many that became a file are remembered, so that who asks again gets the same answer.
+const MAX_COMPLETE: usize = 256;
 /// An upload that nobody touches for this long is thrown away.
 const EXPIRY: Duration = Duration::from_secs(3600);
 
@@ -33,8 +35,11 @@ pub struct Upload {
     hasher: Hasher,
     hashed: Vec<Hash>,
     hashed_bytes: u64,
+    /// Some of the bytes that were hashed were not those of their fragment's name.
+    is_hash_spoilt: bool,
     /// The file that it became.
     pub published: Option<Hash>,
+    published_bytes: u64,
     last_used: Instant,
 }
 
@@ -65,8 +70,25 @@ impl Upload {
         })
     }
 
+    /// The upload has become a file, and what is remembered of the file's fragments is the view's.
+    pub fn publish(&mut self, file: Hash, size_bytes: u64, fragments: &[Hash]) {
+        (self.published, self.published_bytes) = (Some(file), size_bytes);
+        let of_the_file: HashSet<&Hash> = fragments.iter().collect();
+        self.durable.retain(|fragment, _| !of_the_file.contains(fragment));
+        self.durable.shrink_to_fit();
+        (self.placed, self.hashed) = Default::default();
+    }
+
+    /// The bytes of a fragment were not those of its name, and have been hashed into the file as if they were.
+    pub fn spoil_hash(&mut self) {
+        self.is_hash_spoilt = true;
+    }
+
     /// Bytes from the file's beginning on that are durable without a gap.
     pub fn committed_bytes(&self) -> u64 {
+        if self.published.is_some() {
+            return self.published_bytes;
+        }
         let durable = self.in_order().take_while(|(fragment, _)| self.durable.contains_key(fragment));
         durable.map(|(_, size_bytes)| size_bytes).sum()
     }
@@ -78,7 +100,7 @@ impl Upload {
 
     /// The hash of the file of these fragments, if they were hashed as they came.
     pub fn hash_of(&self, sequence: &[Hash]) -> Option<Hash> {
-        (self.hashed == sequence).then(|| self.hasher.clone().finish())
+        (!self.is_hash_spoilt && self.hashed == sequence).then(|| self.hasher.clone().finish())
     }
 
     /// As the messages tell it.
@@ -140,7 +162,7 @@ impl Registry {
                 return Ok(same.clone());
             }
         }
-        if uploads.len() >= MAX_UPLOADS {
+        if uploads.values().filter(|upload| lock(upload).published.is_none()).count() >= MAX_UPLOADS {
             return Err(Refusal::TooManyUploads { limit: MAX_UPLOADS });
         }
         let id = Uuid::from_u128(fastrand::u128(..));
@@ -156,7 +178,9 @@ impl Registry {
             hasher: Hasher::new(),
             hashed: Vec::new(),
             hashed_bytes: 0,
+            is_hash_spoilt: false,
             published: None,
+            published_bytes: 0,
             last_used: Instant::now(),
         };
         let upload = Arc::new(Mutex::new(upload));
@@ -180,11 +204,23 @@ impl Registry {
         uploads.remove(&id).map(|upload| leftovers(&uploads, &upload)).unwrap_or_default()
     }
 
-    /// Forgets the uploads that nobody touched for long, and gives the fragments that no other upload has.
+    /// Forgets the uploads that nobody touched for long, and of those that became a file all but the last; gives the fragments that no
+    /// other upload has.
     pub fn expire(&self) -> Vec<Hash> {
         let mut uploads = self.uploads();
-        let is_old = |upload: &SharedUpload| lock(upload).last_used.elapsed() >= EXPIRY;
-        let old: Vec<Uuid> = uploads.iter().filter(|(_, upload)| is_old(upload)).map(|(id, _)| *id).collect();
+        let mut complete = Vec::new();
+        let mut old = Vec::new();
+        for (id, upload) in uploads.iter() {
+            let upload = lock(upload);
+            if upload.last_used.elapsed() >= EXPIRY {
+                old.push(*id);
+            } else if upload.published.is_some() {
+                complete.push((upload.last_used, *id));
+            }
+        }
+        complete.sort_unstable();
+        let too_many = complete.len().saturating_sub(MAX_COMPLETE);
+        old.extend(complete.into_iter().take(too_many).map(|(_, id)| id));
         let removed: Vec<SharedUpload> = old.iter().filter_map(|id| uploads.remove(id)).collect();
         removed.iter().flat_map(|upload| leftovers(&uploads, upload)).collect()
     }
@@ -197,4 +233,63 @@ fn leftovers(others: &BTreeMap<Uuid, SharedUpload>, upload: &SharedUpload) -> Ve
         left.retain(|hash| !other.durable.contains_key(hash));
     }
     left.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn announced(request: u128) -> Announced {
+        Announced { request_id: Some(Uuid::from_u128(request)), digest: None, size_bytes: None, name: None }
+    }
+
+    #[test]
+    fn uploads_that_became_a_file_do_not_count_as_running_and_are_forgotten_in_the_end() {
+        let registry = Registry::default();
+        for number in 0..2 * (MAX_UPLOADS + MAX_COMPLETE) as u128 {
+            assert_eq!(registry.expire(), []);
+            let upload = registry.create(announced(number)).unwrap();
+            lock(&upload).publish(Hash::of(&number.to_le_bytes()), 0, &[]);
+        }
+        assert!(registry.uploads().len() <= MAX_COMPLETE + 1);
+    }
+
+    #[test]
+    fn no_more_uploads_run_than_allowed() {
+        let registry = Registry::default();
+        let running: Vec<_> =
+            (0..MAX_UPLOADS as u128).map(|id| registry.create(announced(id)).unwrap()).collect();
+        let refused = registry.create(announced(u128::MAX)).map(drop);
+        assert!(matches!(refused, Err(Refusal::TooManyUploads { limit: MAX_UPLOADS })), "{refused:?}");
+        let ended = lock(&running[0]).id;
+        registry.remove(ended);
+        registry.create(announced(u128::MAX)).unwrap();
+    }
+
+    #[test]
+    fn an_upload_that_became_a_file_keeps_only_what_is_not_in_it() {
+        let registry = Registry::default();
+        let upload = registry.create(announced(1)).unwrap();
+        let (of_the_file, other) = (Hash::of(b"of the file"), Hash::of(b"other"));
+        let mut open = lock(&upload);
+        open.place(0, of_the_file, b"of the file");
+        open.durable.extend([(of_the_file, 11), (other, 5)]);
+        open.publish(Hash::of(b"of the file"), 11, &[of_the_file]);
+        assert_eq!((open.committed_bytes(), open.placed.len(), open.hashed.len()), (11, 0, 0));
+        let id = open.id;
+        drop(open);
+        assert_eq!(registry.remove(id), [other]);
+    }
+
+    #[test]
+    fn a_file_is_not_named_by_bytes_that_were_refused() {
+        let registry = Registry::default();
+        let upload = registry.create(announced(1)).unwrap();
+        let fragment = Hash::of(b"right");
+        let mut upload = lock(&upload);
+        upload.place(0, fragment, b"wrong");
+        upload.spoil_hash();
+        upload.place(0, fragment, b"right");
+        assert_eq!(upload.hash_of(&[fragment]), None);
+    }
 }

@@ -144,12 +144,12 @@ impl UploadApi {
         if let Some(expected) = expected.filter(|expected| *expected != hash) {
             return Err(Refusal::DigestMismatch { expected, actual: hash }.into());
         }
-        let size_bytes = file.size_bytes;
+        let (size_bytes, fragments) = (file.size_bytes, file.fragments.clone());
         let (reply, replied) = oneshot::channel();
         self.request(UploadRequest::Publish { hash, file, reply }).await?;
         match replied.await.map_err(|_| Refusal::ShuttingDown)? {
             Ok(()) => {
-                lock(&upload).published = Some(hash);
+                lock(&upload).publish(hash, size_bytes, &fragments);
                 info!(file = %hash, size_bytes, "file accepted");
                 Ok(hash)
             }
@@ -158,6 +158,7 @@ impl UploadApi {
                 upload.durable.retain(|fragment, _| !fragments.contains(fragment));
                 Err(Refusal::FragmentsMissing(fragments).into())
             }
+            Err(PublishRefused::NoBroker) => Err(Refusal::NoBroker.into()),
             Err(PublishRefused::Unfit(problem)) => {
                 Err(Refusal::InvalidField { field: "name", problem }.into())
             }
