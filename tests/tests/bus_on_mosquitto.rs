@@ -5,9 +5,13 @@ mod bus_suite;
 use bus::{LossReason, Message, OpenError, Refusal};
 use bus_suite::{loss, next, open, options};
 use mds_tests::mosquitto::Mosquitto;
+use mds_tests::needs_mosquitto;
 
 bus_suite::test_on!(
-    Mosquitto::start(),
+    {
+        needs_mosquitto!();
+        Mosquitto::start()
+    },
     a_mebibyte_arrives_as_it_was_sent,
     a_retained_message_reaches_who_subscribes_later,
     a_session_that_is_dropped_leaves_its_will,
@@ -25,6 +29,7 @@ bus_suite::test_on!(
 
 #[tokio::test]
 async fn a_killed_broker_is_noticed_and_a_new_session_can_be_opened_on_the_next() {
+    needs_mosquitto!();
     let mut broker = Mosquitto::start();
     let (outbox, mut inbox) = open(options(&broker.url(), "one", &["x"])).await;
     broker.kill();
@@ -41,6 +46,7 @@ async fn a_killed_broker_is_noticed_and_a_new_session_can_be_opened_on_the_next(
 
 #[tokio::test]
 async fn a_wrong_password_is_rejected_with_what_to_do() {
+    needs_mosquitto!();
     let passwords = tempfile::tempdir().unwrap();
     let file = passwords.path().join("passwords");
     // The hash of something nobody will type.

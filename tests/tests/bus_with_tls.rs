@@ -3,6 +3,7 @@
 use bus::{BrokerUrl, Message, OpenError, SessionOptions, TlsError};
 use mds_tests::certificates::Authority;
 use mds_tests::mosquitto::Mosquitto;
+use mds_tests::needs_mosquitto;
 
 fn broker(authority: &Authority, names: &str) -> Mosquitto {
     let server = authority.sign(names);
@@ -24,6 +25,7 @@ fn options(broker: &Mosquitto, host: &str, authority: &Authority) -> SessionOpti
 
 #[tokio::test]
 async fn a_large_message_goes_to_a_trusted_broker_and_back_by_name_and_by_address() {
+    needs_mosquitto!();
     let authority = Authority::new();
     let broker = broker(&authority, "DNS:localhost,IP:127.0.0.1");
     for host in ["localhost", "127.0.0.1"] {
@@ -36,6 +38,7 @@ async fn a_large_message_goes_to_a_trusted_broker_and_back_by_name_and_by_addres
 
 #[tokio::test]
 async fn a_broker_of_another_authority_or_name_is_refused() {
+    needs_mosquitto!();
     let authority = Authority::new();
     let broker = broker(&authority, "DNS:other.example");
     for (trusted, reason) in [(&Authority::new(), "BadSignature"), (&authority, "not valid for name")] {
@@ -47,6 +50,7 @@ async fn a_broker_of_another_authority_or_name_is_refused() {
 
 #[tokio::test]
 async fn a_file_without_certificates_is_named() {
+    needs_mosquitto!();
     let authority = Authority::new();
     let broker = broker(&authority, "IP:127.0.0.1");
     let empty = broker.directory().join("mosquitto.conf");
@@ -61,6 +65,7 @@ async fn a_file_without_certificates_is_named() {
 
 #[tokio::test]
 async fn tls_on_a_plain_port_and_no_tls_on_a_tls_port_are_errors() {
+    needs_mosquitto!();
     let authority = Authority::new();
     let plain = Mosquitto::start();
     let error = bus::open(options(&plain, &plain.address().ip().to_string(), &authority)).await.unwrap_err();

@@ -1,6 +1,7 @@
 //! Alternatives 2 and 3 of the startups: a broker that does not let the daemon do its work. On MQTT 3.1.1 most of that shows only in
 //! what does not come.
 
+use mds_tests::needs_mosquitto;
 use std::fs;
 
 use mds_tests::daemons::{Daemon, Site};
@@ -24,6 +25,7 @@ const PLUGINS: [&str; 3] = [
 
 #[tokio::test]
 async fn a_refused_subscription_ends_both_daemons_with_code_4_and_names_the_topic() {
+    needs_mosquitto!();
     let plugin = PLUGINS.iter().find(|path| fs::exists(path).unwrap());
     let plugin = plugin.expect("the package mosquitto of Debian holds mosquitto_dynamic_security.so");
     let directory = TempDir::new().unwrap();
@@ -51,6 +53,7 @@ async fn a_refused_subscription_ends_both_daemons_with_code_4_and_names_the_topi
 
 #[tokio::test]
 async fn an_access_list_that_swallows_the_trackers_events_ends_it_with_code_4() {
+    needs_mosquitto!();
     let directory = TempDir::new().unwrap();
     let list = directory.path().join("acl");
     fs::write(&list, "topic read #\n").unwrap();
@@ -62,6 +65,7 @@ async fn an_access_list_that_swallows_the_trackers_events_ends_it_with_code_4() 
 
 #[tokio::test]
 async fn a_size_limit_below_a_fragment_ends_the_tracker_with_code_4() {
+    needs_mosquitto!();
     let broker = Mosquitto::start_with("allow_anonymous true\nmessage_size_limit 100000\n");
     let site = Site::new(broker.url());
     let says = ["largest size", "--fragment-size", "tracker/hello/tracker"];
@@ -70,6 +74,7 @@ async fn a_size_limit_below_a_fragment_ends_the_tracker_with_code_4() {
 
 #[tokio::test]
 async fn a_size_limit_that_a_smaller_fragment_fits_into_does_not_matter() {
+    needs_mosquitto!();
     let broker = Mosquitto::start_with("allow_anonymous true\nmessage_size_limit 100000\n");
     let site = Site::new(broker.url());
     let mut tracker = site.tracker("tracker", &["--fragment-size", "32768"]);

@@ -1,5 +1,6 @@
 //! Somebody dies in the middle of a distribution: the others go on, and what was promised is kept.
 
+use mds_tests::needs_mosquitto;
 use std::collections::BTreeSet;
 use std::io::Cursor;
 
@@ -49,6 +50,7 @@ async fn completes(service: &Service, digest: &str) {
 
 #[tokio::test]
 async fn a_torrent_that_is_killed_stops_nobody_and_is_a_holder_again_when_it_is_back() {
+    needs_mosquitto!();
     let (_broker, recorder, mut service, digest) = in_the_middle(3).await;
     service.torrents[2].daemon.kill();
     until("every fragment has a holder", async || ended(&recorder).len() == FRAGMENTS).await;
@@ -69,6 +71,7 @@ async fn a_torrent_that_is_killed_stops_nobody_and_is_a_holder_again_when_it_is_
 
 #[tokio::test]
 async fn a_torrent_that_leaves_hands_nothing_over_and_comes_back_with_its_fragments() {
+    needs_mosquitto!();
     let (_broker, recorder, mut service, digest) = in_the_middle(3).await;
     service.torrents[0].daemon.stop().await;
     until("every fragment has a holder", async || ended(&recorder).len() == FRAGMENTS).await;
@@ -96,6 +99,7 @@ async fn a_torrent_that_leaves_hands_nothing_over_and_comes_back_with_its_fragme
 
 #[tokio::test]
 async fn a_tracker_that_is_killed_finishes_its_work_when_it_is_back() {
+    needs_mosquitto!();
     let (_broker, recorder, mut service, digest) = in_the_middle(2).await;
     service.tracker.daemon.kill();
     recorder.hears("the tracker's last will", 1, |record| record.is("TrackerGoodbye")).await;
@@ -117,6 +121,7 @@ async fn a_tracker_that_is_killed_finishes_its_work_when_it_is_back() {
 
 #[tokio::test]
 async fn a_broker_that_dies_and_forgets_everything_costs_time_and_nothing_else() {
+    needs_mosquitto!();
     let (mut broker, recorder, mut service, digest) = in_the_middle(3).await;
     broker.restart();
     completes(&service, &digest).await;

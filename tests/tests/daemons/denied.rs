@@ -1,11 +1,13 @@
 //! Alternative 3 of the join: a torrent that does not fit is told so, with a code and a reason.
 
+use mds_tests::needs_mosquitto;
 use mds_tests::spec_only::{Answer, SpecTorrent, TorrentOptions};
 
 use crate::support::{Service, recorded_site};
 
 #[tokio::test]
 async fn who_does_not_fit_is_denied_with_code_and_reason() {
+    needs_mosquitto!();
     let (broker, recorder, site) = recorded_site().await;
     let service = Service::start(site, 1, &["--fragment-size", "4096"]).await;
     let taken = service.tracker.client.servers().await[0].endpoints[0].clone();

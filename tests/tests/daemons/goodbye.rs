@@ -1,5 +1,6 @@
 //! SIGTERM: goodbye on the bus, open streams are finished, exit code 0. A second signal ends at once.
 
+use mds_tests::needs_mosquitto;
 use std::io::Cursor;
 
 use mds_tests::mosquitto::Mosquitto;
@@ -22,6 +23,7 @@ async fn went_in_peace(broker: &Mosquitto, client: &str) {
 
 #[tokio::test]
 async fn on_sigterm_both_daemons_say_goodbye_once_and_end_with_code_0() {
+    needs_mosquitto!();
     let (broker, recorder, site) = recorded_site().await;
     let mut service = Service::start(site, 2, &[]).await;
 
@@ -59,6 +61,7 @@ const LARGE: usize = 32 << 20;
 
 #[tokio::test]
 async fn an_open_stream_is_finished_before_a_daemon_ends() {
+    needs_mosquitto!();
     let (_broker, recorder, site) = recorded_site().await;
     let mut service = Service::start(site, 1, &["--copies", "1"]).await;
     let digest = service.tracker.client.put("large.bin", Cursor::new(content(14, LARGE))).await;
@@ -78,6 +81,7 @@ async fn an_open_stream_is_finished_before_a_daemon_ends() {
 
 #[tokio::test]
 async fn a_second_signal_ends_a_daemon_at_once() {
+    needs_mosquitto!();
     let (_broker, recorder, site) = recorded_site().await;
     let mut service = Service::start(site, 1, &["--copies", "1"]).await;
     let digest = service.tracker.client.put("large.bin", Cursor::new(content(15, LARGE))).await;

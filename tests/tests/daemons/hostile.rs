@@ -1,5 +1,6 @@
 //! A stranger publishes whatever comes to its mind on every topic: nobody dies, nobody reconnects, work goes on.
 
+use mds_tests::needs_mosquitto;
 use std::collections::BTreeSet;
 use std::io::Cursor;
 
@@ -14,6 +15,7 @@ const EVERY: usize = 4;
 
 #[tokio::test]
 async fn six_hundred_hostile_payloads_on_all_topics_change_nothing_and_stop_nothing() {
+    needs_mosquitto!();
     let (broker, recorder, site) = recorded_site().await;
     let mut service = Service::start(site, 3, &["--copies", "2", "--fragment-size", "16384"]).await;
     let payloads: Vec<_> = protocol::hostile::payloads().into_iter().step_by(EVERY).collect();

@@ -1,5 +1,6 @@
 //! The main job: a file goes in, and comes back from any daemon, with tracker and broker gone.
 
+use mds_tests::needs_mosquitto;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Read;
@@ -36,6 +37,7 @@ fn real_content() -> Box<dyn Read + Send> {
 
 #[tokio::test]
 async fn a_real_file_goes_in_by_the_specifications_events_and_comes_back_without_tracker_and_broker() {
+    needs_mosquitto!();
     let (mut broker, recorder, site) = recorded_site().await;
     let mut service = Service::start(site, 3, &["--copies", "2"]).await;
 
@@ -100,6 +102,7 @@ async fn small_main_job(site: Site, recorder: &Recorder) -> Service {
 
 #[tokio::test]
 async fn behind_a_topic_prefix_everything_is_said_there_and_nothing_elsewhere() {
+    needs_mosquitto!();
     let broker = Mosquitto::start();
     let recorder = Recorder::start(broker.address(), Some("plant/line-2")).await;
     let site = Site::new(broker.url()).with_topic_prefix("plant/line-2");

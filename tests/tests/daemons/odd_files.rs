@@ -1,5 +1,6 @@
 //! Files at the edges: of no byte, of one, of exactly a fragment, of the same fragment many times.
 
+use mds_tests::needs_mosquitto;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Cursor;
@@ -22,6 +23,7 @@ fn sha256sum(bytes: &[u8]) -> String {
 
 #[tokio::test]
 async fn files_of_every_odd_size_go_in_and_come_back_under_the_name_that_sha256sum_prints() {
+    needs_mosquitto!();
     let (_broker, recorder, site) = recorded_site().await;
     let service = Service::start(site, 3, &["--copies", "2", "--fragment-size", "1024"]).await;
     let one = content(10, FRAGMENT_SIZE);
@@ -63,6 +65,7 @@ async fn files_of_every_odd_size_go_in_and_come_back_under_the_name_that_sha256s
 
 #[tokio::test]
 async fn the_same_file_twice_is_one_file_and_its_fragments_are_distributed_once() {
+    needs_mosquitto!();
     let (_broker, recorder, site) = recorded_site().await;
     let service = Service::start(site, 2, &["--copies", "2", "--fragment-size", "1024"]).await;
     let bytes = content(13, 4 * FRAGMENT_SIZE + 5);

@@ -1,5 +1,6 @@
 //! There is at most one tracker: a second one ends, takes over, or stands by.
 
+use mds_tests::needs_mosquitto;
 use std::collections::BTreeSet;
 use std::io::Cursor;
 
@@ -19,6 +20,7 @@ fn trackers(recorder: &Recorder) -> BTreeSet<(i64, String)> {
 
 #[tokio::test]
 async fn a_second_tracker_ends_with_code_5_and_the_first_does_not_notice() {
+    needs_mosquitto!();
     let (broker, recorder, site) = recorded_site().await;
     let mut service = Service::start(site, 1, &["--copies", "1"]).await;
     let before = trackers(&recorder);
@@ -45,6 +47,7 @@ async fn a_second_tracker_ends_with_code_5_and_the_first_does_not_notice() {
 
 #[tokio::test]
 async fn a_tracker_that_takes_over_ends_the_first_with_code_5_and_learns_what_the_torrents_have() {
+    needs_mosquitto!();
     let (broker, recorder, site) = recorded_site().await;
     let mut service = Service::start(site, 1, &["--copies", "1", "--fragment-size", "4096"]).await;
     let bytes = content(8, 50_000);
@@ -85,10 +88,12 @@ async fn stands_by(first_goes: impl AsyncFnOnce(&mut Server)) {
 
 #[tokio::test]
 async fn a_tracker_on_standby_takes_over_after_a_goodbye() {
+    needs_mosquitto!();
     stands_by(async |first| first.daemon.stop().await).await;
 }
 
 #[tokio::test]
 async fn a_tracker_on_standby_takes_over_after_a_crash() {
+    needs_mosquitto!();
     stands_by(async |first| first.daemon.kill()).await;
 }

@@ -1,5 +1,6 @@
 //! Participants that know nothing but the specification, beside ours, both ways.
 
+use mds_tests::needs_mosquitto;
 use std::collections::BTreeSet;
 use std::io::Cursor;
 
@@ -22,6 +23,7 @@ fn is_end_with(record: &Record, receiver: &str) -> bool {
 
 #[tokio::test]
 async fn a_spec_only_torrent_joins_our_tracker_gets_fragments_and_is_unregistered_by_its_goodbye() {
+    needs_mosquitto!();
     let (broker, recorder, site) = recorded_site().await;
     let service = Service::start(site, 1, &["--copies", "2", "--fragment-size", "4096"]).await;
     let tracker = &service.tracker.client;
@@ -59,6 +61,7 @@ async fn a_spec_only_torrent_joins_our_tracker_gets_fragments_and_is_unregistere
 
 #[tokio::test]
 async fn a_spec_only_torrent_whose_connection_breaks_is_unregistered_by_its_last_will() {
+    needs_mosquitto!();
     let (broker, recorder, site) = recorded_site().await;
     let service = Service::start(site, 1, &[]).await;
     let old = SpecTorrent::start(broker.address(), TorrentOptions::new("old")).await;
@@ -73,6 +76,7 @@ async fn a_spec_only_torrent_whose_connection_breaks_is_unregistered_by_its_last
 
 #[tokio::test]
 async fn a_spec_only_torrent_finds_everything_that_was_there_before_it() {
+    needs_mosquitto!();
     let (broker, _recorder, site) = recorded_site().await;
     let service = Service::start(site, 1, &["--copies", "all", "--fragment-size", "4096"]).await;
     let bytes = content(4, 3 * FRAGMENT_SIZE);
@@ -135,6 +139,7 @@ fn assert_only_the_specification_is_spoken(recorder: &Recorder) {
 
 #[tokio::test]
 async fn our_torrents_work_under_a_spec_only_tracker_that_was_there_before_them() {
+    needs_mosquitto!();
     let (broker, recorder, site) = recorded_site().await;
     let tracker = SpecTracker::start(broker.address(), FRAGMENT_SIZE, 2).await;
     // Nobody hears it, and nobody keeps it.
@@ -154,6 +159,7 @@ async fn our_torrents_work_under_a_spec_only_tracker_that_was_there_before_them(
 
 #[tokio::test]
 async fn our_torrent_works_under_a_spec_only_tracker_that_comes_after_it_and_comes_again() {
+    needs_mosquitto!();
     let (broker, recorder, site) = recorded_site().await;
     let torrent = Server::of(site.torrent("t1", &[])).await;
     // It asks although it has heard nobody, and nobody answers.

@@ -1,5 +1,6 @@
 //! Starts that come to nothing: the exit code says which kind it is, the message says what to do.
 
+use mds_tests::needs_mosquitto;
 use std::fs;
 
 use mds_tests::daemons::{Daemon, Site};
@@ -25,6 +26,7 @@ fn nobody() -> (Mosquitto, Site) {
 
 #[tokio::test]
 async fn without_a_broker_both_daemons_end_with_code_4_and_name_it() {
+    needs_mosquitto!();
     let (broker, site) = nobody();
     let address = broker.address().to_string();
     let says = [address.as_str(), "cannot be reached", "check that it runs"];
@@ -34,6 +36,7 @@ async fn without_a_broker_both_daemons_end_with_code_4_and_name_it() {
 
 #[tokio::test]
 async fn with_retry_connect_both_daemons_wait_for_the_broker_and_work_when_it_comes() {
+    needs_mosquitto!();
     let (mut broker, site) = nobody();
     let mut tracker = Server::of(site.tracker("tracker", &["--retry-connect"])).await;
     let mut torrent = Server::of(site.torrent("t1", &["--retry-connect"])).await;
@@ -47,6 +50,7 @@ async fn with_retry_connect_both_daemons_wait_for_the_broker_and_work_when_it_co
 
 #[tokio::test]
 async fn a_store_that_another_process_has_open_ends_with_code_6() {
+    needs_mosquitto!();
     let (_broker, _recorder, site) = recorded_site().await;
     let mut tracker = Server::of(site.tracker("tracker", &[])).await;
     let mut torrent = Server::of(site.torrent("t1", &[])).await;
@@ -60,6 +64,7 @@ async fn a_store_that_another_process_has_open_ends_with_code_6() {
 
 #[tokio::test]
 async fn a_wrong_setting_ends_with_code_2_and_is_named() {
+    needs_mosquitto!();
     let (_broker, site) = nobody();
     ends(site.tracker("tracker", &["--copies", "many"]), 2, &["copies", "many"]).await;
     ends(site.tracker("tracker", &["--fragment-size", "1000"]), 2, &["fragment_size", "1000", "1024"]).await;
@@ -72,6 +77,7 @@ async fn a_wrong_setting_ends_with_code_2_and_is_named() {
 
 #[tokio::test]
 async fn a_wrong_configuration_file_ends_with_code_2_and_the_key_is_named() {
+    needs_mosquitto!();
     let (_broker, site) = nobody();
     let file = site.data_directory("wrong.toml");
     let path = file.to_string_lossy();

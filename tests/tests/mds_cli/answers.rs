@@ -1,5 +1,6 @@
 //! What the tool answers: tables, JSON, exit codes.
 
+use mds_tests::needs_mosquitto;
 use serde_json::{Value, json};
 
 use crate::content::{bytes, digest};
@@ -12,6 +13,7 @@ fn fields(value: &Value) -> Vec<&str> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_is_described_as_the_contract_says() {
+    needs_mosquitto!();
     let mut network = Network::start(2).await;
     let content = bytes(FRAGMENT_BYTES + 1, 1);
     let path = network.write("map", &content);
@@ -47,6 +49,7 @@ async fn a_file_is_described_as_the_contract_says() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn torrents_and_the_whole_are_described_as_the_contract_says() {
+    needs_mosquitto!();
     let network = Network::start(3).await;
     network.put(&network.write("map", &bytes(8 * FRAGMENT_BYTES, 1))).await;
     let peers = network.mds().args(["peers", "--json"]).run().await.json();
@@ -70,6 +73,7 @@ async fn torrents_and_the_whole_are_described_as_the_contract_says() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_verdict_is_the_exit_code() {
+    needs_mosquitto!();
     let mut network = Network::start(3).await;
     network.put(&network.write("map", &bytes(40 * FRAGMENT_BYTES, 1))).await;
     let status = network.mds().arg("status").run().await;
@@ -94,6 +98,7 @@ async fn the_verdict_is_the_exit_code() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_failure_has_its_exit_code() {
+    needs_mosquitto!();
     let network = Network::start(1).await;
     let mds = |arguments: &[&str]| network.mds().args(arguments).arg("--json").run();
     let unknown = digest(b"nobody has put this");
@@ -114,6 +119,7 @@ async fn every_failure_has_its_exit_code() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_or_a_prefix_must_be_unique() {
+    needs_mosquitto!();
     let network = Network::start(1).await;
     let mut digests = Vec::new();
     for seed in 1..=2 {
@@ -131,6 +137,7 @@ async fn a_name_or_a_prefix_must_be_unique() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn people_get_tables_and_plain_words() {
+    needs_mosquitto!();
     let network = Network::start(2).await;
     let file = network.put(&network.write("map", &bytes(3 * FRAGMENT_BYTES, 1))).await;
     let listed = network.mds().arg("ls").run().await;

@@ -1,8 +1,13 @@
 //! What the tool does when connections break.
 
+use mds_tests::needs_mosquitto;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use mds_tests::wait::until;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -47,6 +52,7 @@ async fn breaking_proxy(target: String, breaks: usize, after_bytes: usize) -> (S
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_goes_on_after_every_break() {
+    needs_mosquitto!();
     let network = Network::start(2).await;
     let content = bytes(100 * FRAGMENT_BYTES + 7, 1);
     let (proxy, broken) = breaking_proxy(network.endpoint.clone(), 3, 2 << 20).await;
@@ -58,6 +64,7 @@ async fn an_upload_goes_on_after_every_break() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn so_does_one_from_standard_input_which_cannot_be_read_again() {
+    needs_mosquitto!();
     let network = Network::start(2).await;
     let content = bytes(400 * FRAGMENT_BYTES + 7, 2);
     let (proxy, broken) = breaking_proxy(network.endpoint.clone(), 3, 3 << 20).await;
@@ -73,10 +80,36 @@ async fn so_does_one_from_standard_input_which_cannot_be_read_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_to_a_tracker_that_is_gone_ends_unreachable() {
+    needs_mosquitto!();
     let mut network = Network::start(2).await;
     let torrent = network.torrents[0].endpoint().await;
     network.write("map", &bytes(10, 1));
     network.tracker.kill();
     let put = network.mds().args(["put", "map", "--json", "--endpoint", &torrent]).run().await;
     put.failed(4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_ends_the_tool_with_its_own_code() {
+    needs_mosquitto!();
+    let network = Network::start(1).await;
+    let mut command = network.mds().args(["put", "-", "--json"]).into_command();
+    // It waits for input that does not come.
+    let mut put = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let pid = Pid::from_raw(put.id().unwrap().cast_signed()).unwrap();
+    until("the tool listens to signals", async || catches(put.id().unwrap(), Signal::INT)).await;
+    kill_process(pid, Signal::INT).unwrap();
+    let mut said = String::new();
+    put.stderr.take().unwrap().read_to_string(&mut said).await.unwrap();
+    assert_eq!(put.wait().await.unwrap().code(), Some(130));
+    let failure: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((&failure["code"], &failure["reason"]), (&130.into(), &"INTERRUPTED".into()));
+}
+
+/// Whether the process has a handler for the signal.
+fn catches(pid: u32, signal: Signal) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let mask = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask >> (signal.as_raw() - 1) & 1 == 1
 }

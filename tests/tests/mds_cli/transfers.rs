@@ -1,5 +1,6 @@
 //! Put and get.
 
+use mds_tests::needs_mosquitto;
 use std::fs;
 use std::os::unix::fs::FileExt;
 
@@ -10,6 +11,7 @@ const F: usize = FRAGMENT_BYTES;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn files_of_all_sizes_come_back_as_they_were() {
+    needs_mosquitto!();
     let network = Network::start(2).await;
     let equal_fragments = bytes(F, 4).repeat(3);
     let contents = [
@@ -33,6 +35,7 @@ async fn files_of_all_sizes_come_back_as_they_were() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_file_twice_is_one_file() {
+    needs_mosquitto!();
     let network = Network::start(2).await;
     let path = network.write("map", &bytes(3 * F + 1, 1));
     let first = network.put(&path).await;
@@ -43,6 +46,7 @@ async fn the_same_file_twice_is_one_file() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_outlives_a_torrent_and_the_tracker() {
+    needs_mosquitto!();
     let mut network = Network::start(3).await;
     let content = bytes(30 * F + 5, 1);
     let file = network.put(&network.write("map", &content)).await;
@@ -60,6 +64,7 @@ async fn a_file_outlives_a_torrent_and_the_tracker() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_download_resumes_from_what_is_good_in_its_part() {
+    needs_mosquitto!();
     let network = Network::start(2).await;
     let content = bytes(10 * F + 5, 1);
     let file = network.put(&network.write("map", &content)).await;
@@ -75,6 +80,7 @@ async fn a_download_resumes_from_what_is_good_in_its_part() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_overwritten_without_being_told() {
+    needs_mosquitto!();
     let network = Network::start(2).await;
     let content = bytes(100, 1);
     let file = network.put(&network.write("maps/map", &content)).await;
@@ -91,6 +97,7 @@ async fn nothing_is_overwritten_without_being_told() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn standard_input_and_standard_output_take_part() {
+    needs_mosquitto!();
     let network = Network::start(2).await;
     let content = bytes(25 * F + 9, 1);
     let put = network
@@ -108,6 +115,7 @@ async fn standard_input_and_standard_output_take_part() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_range_is_just_that() {
+    needs_mosquitto!();
     let network = Network::start(2).await;
     let content = bytes(4 * F, 1);
     let file = network.put(&network.write("map", &content)).await;
@@ -126,6 +134,7 @@ async fn a_range_is_just_that() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_directory_is_put_with_all_its_files_and_one_that_fails_does_not_stop_the_rest() {
+    needs_mosquitto!();
     let network = Network::start(2).await;
     let (a, b) = (bytes(F + 1, 1), bytes(5, 2));
     network.write("maps/a", &a);
@@ -143,6 +152,7 @@ async fn a_directory_is_put_with_all_its_files_and_one_that_fails_does_not_stop_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_torrent_takes_an_upload_to_the_tracker_or_says_who_does() {
+    needs_mosquitto!();
     let mut network = Network::start(2).await;
     let content = bytes(F, 1);
     let path = network.write("map", &content);
@@ -157,6 +167,7 @@ async fn a_torrent_takes_an_upload_to_the_tracker_or_says_who_does() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_is_told_from_other_failures() {
+    needs_mosquitto!();
     let network = Network::start(2).await;
     let file = network.put(&network.write("map", &bytes(F, 1))).await;
     let got =
@@ -166,6 +177,7 @@ async fn a_full_disk_is_told_from_other_failures() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_part_that_another_download_writes_is_left_alone() {
+    needs_mosquitto!();
     let network = Network::start(2).await;
     let file = network.put(&network.write("map", &bytes(F, 1))).await;
     let part =
