@@ -55,7 +55,7 @@ pub enum ConfigError {
 #[serde(default)]
 pub struct CommonSettings {
     /// The MQTT broker: mqtt://[user[:password]@]host:port, or mqtts://… with TLS.
-    #[arg(long, value_name = "URL", env = "MDS_BROKER")]
+    #[arg(long, value_name = "URL", env = "MDS_BROKER", hide_env_values = true)]
     pub broker: Option<String>,
     /// PEM file with the certificates to trust with mqtts://.
     #[arg(long, value_name = "FILE", env = "MDS_BROKER_CA")]
@@ -84,6 +84,9 @@ pub struct CommonSettings {
 }
 
 const DEFAULT_BROKER: &str = "mqtt://127.0.0.1:1883";
+
+/// Stands for a text that should be a broker's URL, is not, and may hold a password.
+const NOT_A_BROKER_URL: &str = "(not a broker URL)";
 
 /// What one daemon has for defaults.
 #[derive(Debug, Clone, Copy)]
@@ -138,7 +141,7 @@ impl CommonSettings {
         let mut limits = protocol::Limits::default();
         limits.max_event_bytes = self.max_event_bytes.unwrap_or(limits.max_event_bytes);
         Ok(Common {
-            broker: parse("broker", self.broker.as_deref().unwrap_or(DEFAULT_BROKER))?,
+            broker: self.broker_url()?,
             broker_ca: self.broker_ca.clone(),
             retry_connect: self.retry_connect.unwrap_or(false),
             data_dir: self.data_dir.clone().unwrap_or_else(|| defaults.data_dir.into()),
@@ -148,6 +151,12 @@ impl CommonSettings {
             topic_prefix: prefix,
             limits,
         })
+    }
+
+    /// An error does not repeat the text, which may hold a password: it goes into a log.
+    fn broker_url(&self) -> Result<BrokerUrl, ConfigError> {
+        let text = self.broker.as_deref().unwrap_or(DEFAULT_BROKER);
+        text.parse().map_err(|error| value_error("broker", NOT_A_BROKER_URL, error))
     }
 
     /// The same with every default filled in, and without a password, for [`print()`].
@@ -164,7 +173,7 @@ impl CommonSettings {
         if let Some(broker) = &mut self.broker {
             *broker = match broker.parse::<BrokerUrl>() {
                 Ok(url) => url.to_string(),
-                Err(_) => "(not a broker URL)".into(),
+                Err(_) => NOT_A_BROKER_URL.into(),
             };
         }
         self
@@ -280,5 +289,22 @@ mod tests {
             CommonSettings { broker: Some("mqtt://me:secret@host:1883".into()), ..Default::default() };
         let printed = print(&secret.in_use(Defaults { data_dir: "d", listen: "127.0.0.1:0", http: "off" }));
         assert!(!printed.contains("secret") && printed.contains("max_event_bytes"), "{printed}");
+    }
+
+    #[test]
+    fn a_broker_url_that_cannot_be_used_does_not_tell_its_password() {
+        let defaults = Defaults { data_dir: "d", listen: "127.0.0.1:0", http: "off" };
+        for url in ["mqtt://me:secret@host:99999", "mqt://me:secret@host", "mqtt://me:secret@host/topic"] {
+            let bad = CommonSettings { broker: Some(url.into()), ..CommonSettings::default() };
+            let error = bad.complete(defaults).unwrap_err().to_string();
+            assert!(error.contains("broker") && !error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_help_does_not_tell_what_the_environment_says_of_the_broker() {
+        let command = <Settings as clap::CommandFactory>::command();
+        let broker = command.get_arguments().find(|argument| argument.get_id() == "broker").unwrap();
+        assert!(broker.is_hide_env_values_set());
     }
 }

@@ -2,9 +2,10 @@
 //!
 //! What follows is carried out for a whole batch of inputs: changes are written, flushed once where a promise depends on them, and only then
 //! is published. A torrent's promise for bytes is kept by the fragment store alone; its view needs to be durable only when it says so,
-//! with a heartbeat or at a join, so changes are gathered until then.
+//! with a heartbeat or at a join, so changes are gathered until then, or for a while where nobody asks for heartbeats.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bus::{Message, OpenError};
 use daemon::hearing::hear;
@@ -33,6 +34,9 @@ use crate::connection::{self, Appearance};
 const BATCH: usize = 64;
 /// Changes gathered before they are written, whether or not a promise depends on them.
 const GATHERED_CHANGES: usize = 4096;
+/// The longest that changes are gathered. Under a tracker with leases the heartbeats come first; without them, or without a bus, nothing
+/// else would ever write the view down that reading needs after a restart.
+const GATHERING: Duration = Duration::from_secs(5);
 
 type StoredFragment = (Hash, Result<u64, String>);
 
@@ -68,6 +72,8 @@ pub struct EventLoop {
     gathered: Vec<Change>,
     /// The view's revision after them.
     gathered_revision: Option<Revision>,
+    /// When they are made durable at the latest.
+    write_at: Option<Instant>,
 }
 
 impl EventLoop {
@@ -85,6 +91,7 @@ impl EventLoop {
             report_stored,
             gathered: Vec::new(),
             gathered_revision: None,
+            write_at: None,
         }
     }
 
@@ -98,9 +105,11 @@ impl EventLoop {
         }
         self.handle(TorrentInput::ShutDown);
         self.execute()?;
+        let flushed = self.flush();
         self.link.close().await;
         let Parts { machine, questions, .. } = &mut self.parts;
         serving.finish(questions, |question| question(&TorrentCatalog { machine, connected: false })).await;
+        flushed?;
         drop(self.parts.writer);
         self.parts.store.close().map_err(|error| Failure::new(ExitCode::Store, error))?;
         info!("torrent ended");
@@ -110,6 +119,7 @@ impl EventLoop {
     /// None when the torrent is asked to end.
     async fn next(&mut self) -> Option<Next> {
         let due = self.parts.machine.poll_timeout().map(|at| Instant::from_std(self.clock.instant(at)));
+        let due = due.into_iter().chain(self.write_at).min();
         let due = async {
             match due {
                 Some(at) => sleep_until(at).await,
@@ -183,6 +193,7 @@ impl EventLoop {
                 TorrentCommand::Persist { changes, revision } => {
                     self.gathered.extend(changes);
                     self.gathered_revision = Some(revision);
+                    self.write_at.get_or_insert_with(|| Instant::now() + GATHERING);
                 }
                 TorrentCommand::RememberTracker { epoch, instance, copies } => {
                     let meta = self.parts.store.meta();
@@ -218,6 +229,7 @@ impl EventLoop {
                 }
             }
         }
+        must_flush |= self.write_at.is_some_and(|at| at <= Instant::now());
         if must_flush {
             self.flush()?;
         } else if self.gathered.len() >= GATHERED_CHANGES {
@@ -246,6 +258,7 @@ impl EventLoop {
 
     fn flush(&mut self) -> Result<(), Failure> {
         self.write_gathered()?;
+        self.write_at = None;
         block_in_place(|| self.parts.store.flush()).map_err(|error| Failure::new(ExitCode::Store, error))
     }
 
