@@ -2,6 +2,8 @@
 
 mod bus_suite;
 
+use std::time::{Duration, Instant};
+
 use bus::{LossReason, Message, OpenError, Refusal};
 use bus_suite::{loss, next, open, options};
 use mds_tests::mosquitto::Mosquitto;
@@ -60,4 +62,29 @@ async fn a_wrong_password_is_rejected_with_what_to_do() {
         assert!(code, "{error:?}");
         assert!(!error.to_string().contains("secret"), "{error}");
     }
+}
+
+/// How long two clients take to answer each other forty times.
+async fn conversation(url: &str) -> Duration {
+    let (ask, mut answers) = open(options(url, "one", &["answer"])).await;
+    let (answer, mut questions) = open(options(url, "two", &["question"])).await;
+    let start = Instant::now();
+    for _ in 0..40 {
+        ask.publish(Message::new("question", "?"));
+        next(&mut questions).await;
+        answer.publish(Message::new("answer", "!"));
+        next(&mut answers).await;
+    }
+    start.elapsed()
+}
+
+#[tokio::test]
+async fn a_broker_that_gathers_small_packets_does_not_hold_up_a_conversation() {
+    needs_mosquitto!();
+    let at_once = Mosquitto::start_with("allow_anonymous true\nset_tcp_nodelay true\n");
+    let gathers = Mosquitto::start_with("allow_anonymous true\nset_tcp_nodelay false\n");
+    // A busy machine slows both down. What is held up costs 40 ms an answer.
+    let expected = conversation(&at_once.url()).await;
+    let needed = conversation(&gathers.url()).await;
+    assert!(needed < 2 * expected + Duration::from_millis(600), "{needed:?}, and {expected:?} at once");
 }

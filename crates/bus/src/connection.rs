@@ -17,6 +17,7 @@ use crate::input::{Input, network_reason};
 use crate::message::Delivery;
 use crate::options::SessionOptions;
 use crate::output::Output;
+use crate::prompt::Prompt;
 use crate::tls;
 
 /// The only packet id in use before messages are published.
@@ -27,6 +28,7 @@ pub(crate) struct Connection {
     pub(crate) reader: Box<dyn AsyncRead + Send + Unpin>,
     pub(crate) writer: Writer,
     pub(crate) input: Input,
+    pub(crate) prompt: Prompt,
 }
 
 /// The way to the broker.
@@ -78,15 +80,16 @@ impl Connection {
         let unreachable = |source: io::Error| OpenError::Unreachable { broker: broker.clone(), source };
         let stream = TcpStream::connect((broker.host(), broker.port())).await.map_err(unreachable)?;
         stream.set_nodelay(true).map_err(unreachable)?;
+        let prompt = Prompt::of(&stream).map_err(unreachable)?;
         let input = Input::new(options.max_packet_bytes);
         if broker.is_tls() {
             let stream = tls::connect(stream, broker.host(), options.ca_file.as_deref()).await;
             let stream = stream.map_err(|source| OpenError::Tls { broker: broker.clone(), source })?;
             let (reader, writer) = tokio::io::split(stream);
-            return Ok(Self { reader: Box::new(reader), writer: Writer::new(writer, true), input });
+            return Ok(Self { reader: Box::new(reader), writer: Writer::new(writer, true), input, prompt });
         }
         let (reader, writer) = stream.into_split();
-        Ok(Self { reader: Box::new(reader), writer: Writer::new(writer, false), input })
+        Ok(Self { reader: Box::new(reader), writer: Writer::new(writer, false), input, prompt })
     }
 
     /// CONNECT, and the broker's answer.

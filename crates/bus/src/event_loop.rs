@@ -56,7 +56,7 @@ impl EventLoop {
             self.take_from_queue();
             let has_room = self.inbox.has_room();
             let can_send = self.can_send();
-            let Connection { reader, writer, input } = &mut self.connection;
+            let Connection { reader, writer, input, .. } = &mut self.connection;
             let has_work = writer.has_work(&self.output);
             tokio::select! {
                 // In this order: a busy connection must not keep us from pinging, and what can be written goes
@@ -72,6 +72,9 @@ impl EventLoop {
                     read?;
                     self.clock.read();
                     self.take_packets()?;
+                    if self.connection.input.is_empty() && !self.output.has_remaining() {
+                        self.connection.prompt.acknowledge();
+                    }
                 }
                 () = self.queue.rung.notified(), if can_send => {}
                 () = self.inbox.room(), if !has_room => {}
@@ -144,7 +147,7 @@ impl EventLoop {
     /// that holds unread data would reset the connection, and the broker might not see the goodbye.
     async fn say_goodbye(&mut self) -> Result<(), LossReason> {
         self.output.disconnect();
-        let Connection { reader, writer, input } = &mut self.connection;
+        let Connection { reader, writer, input, .. } = &mut self.connection;
         let write = writer.finish(&mut self.output);
         let read = async {
             while input.read(reader).await.is_ok() {

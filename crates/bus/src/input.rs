@@ -47,6 +47,11 @@ impl Input {
         }
     }
 
+    /// Whether all that was read is taken.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.buffer.is_empty()
+    }
+
     /// The next packet, if it is complete.
     pub(crate) fn next(&mut self) -> Result<Option<Packet>, LossReason> {
         match Packet::read(&mut self.buffer, self.max_packet_bytes) {

@@ -22,6 +22,7 @@ mod message;
 mod options;
 mod outbox;
 mod output;
+mod prompt;
 mod queue;
 mod session;
 mod tls;
