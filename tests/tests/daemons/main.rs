@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+mod access_list;
+mod alone;
 mod broker_limits;
 mod crashes;
 mod denied;
