@@ -70,8 +70,16 @@ async fn run(cli: Cli, output: Output) -> Result<ExitCode, Failure> {
     }
     tokio::select! {
         result = ask(&cli, output) => result,
-        () = signals.next() => Err(Failure::interrupted()),
+        () = signals.next() => Err(interrupted(&cli.command)),
     }
+}
+
+fn interrupted(command: &Command) -> Failure {
+    let mut failure = Failure::interrupted();
+    if matches!(command, Command::Get(_)) {
+        failure.message.push_str(": what is there is kept, and the same command goes on from it");
+    }
+    failure
 }
 
 /// The commands that talk to a network.

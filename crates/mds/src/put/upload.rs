@@ -10,7 +10,7 @@ use endpoint::client::{CallError, Cluster};
 use endpoint::proto::tracker_service_client::TrackerServiceClient;
 use endpoint::proto::{self, ErrorReason, UploadState, WriteFragmentsRequest, digest_text};
 use indicatif::ProgressBar;
-use protocol::{EndpointUri, FileName};
+use protocol::{EndpointUri, FileName, Hash};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
@@ -124,25 +124,43 @@ impl Uploads {
         source: &Source,
         bar: &ProgressBar,
     ) -> Result<proto::File, Failure> {
-        if upload.state() == UploadState::Receiving {
-            self.write(upload, content, source, bar).await?;
-        }
-        let digest = content.digest();
-        let request = proto::CompleteUploadRequest {
-            name: upload.name.clone(),
-            fragment_digests: Vec::new(),
-            digest: digest_text(&digest),
+        let mut attempt = 0;
+        let (file, digest) = loop {
+            if upload.state() == UploadState::Receiving {
+                self.write(upload, content, source, bar).await?;
+            }
+            let digest = content.digest();
+            match self.complete(upload, &digest).await {
+                Ok(file) => break (file, digest),
+                // What lay there from an earlier attempt was swept after the tracker had counted it: it says from where on it lacks bytes.
+                Err(failure) if failure.reason == "FRAGMENTS_MISSING" && attempt < ATTEMPTS => {
+                    attempt += 1;
+                    let committed_bytes = self.committed_bytes(upload).await?;
+                    if !content.rewind(committed_bytes).map_err(|error| unreadable(source, &error))? {
+                        return Err(failure);
+                    }
+                }
+                Err(failure) => return Err(failure),
+            }
         };
-        let response = self.call(|mut client| {
-            let request = request.clone();
-            async move { client.complete_upload(request).await }
-        });
-        let file = response.await?.file.ok_or_else(|| self.invalid("file"))?;
         if file.digest != digest_text(&digest) {
             let message = format!("the tracker took {} for {source}, whose digest is {digest}", file.digest);
             return Err(Failure::new(Code::DigestMismatch, "DIGEST_MISMATCH", message));
         }
         Ok(file)
+    }
+
+    async fn complete(&self, upload: &proto::Upload, digest: &Hash) -> Result<proto::File, Failure> {
+        let request = proto::CompleteUploadRequest {
+            name: upload.name.clone(),
+            fragment_digests: Vec::new(),
+            digest: digest_text(digest),
+        };
+        let response = self.call(|mut client| {
+            let request = request.clone();
+            async move { client.complete_upload(request).await }
+        });
+        response.await?.file.ok_or_else(|| self.invalid("file"))
     }
 
     /// Writes everything, over as many streams as it takes.

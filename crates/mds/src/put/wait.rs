@@ -11,8 +11,9 @@ use crate::describe::unsigned;
 use crate::exit::{Code, Failure};
 use crate::progress;
 
-/// How often the tracker is asked, at first and at most.
-const FIRST_PAUSE: Duration = Duration::from_millis(20);
+/// The pauses between questions: a part of the time that has gone by, so that a wait ends little later than it could.
+const PART_OF_ELAPSED: u32 = 20;
+const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// How many copies to wait for.
@@ -52,9 +53,8 @@ impl Copies {
         let invalid =
             |_| Failure::new(Code::Failed, "INVALID_ANSWER", "the tracker answered with an invalid digest");
         let hash = parse_digest(&file.digest).map_err(invalid)?;
-        let deadline = Instant::now() + self.timeout;
+        let begin = Instant::now();
         let bar = progress::bytes("waiting for copies", None, json);
-        let mut pause = FIRST_PAUSE;
         loop {
             let file = cluster.file(&hash).await?;
             let (copies, wanted) = (unsigned(file.min_holders), self.number(cluster).await?);
@@ -64,12 +64,12 @@ impl Copies {
             }
             bar.set_message(format!("{copies} of {wanted} copies"));
             bar.tick();
-            if Instant::now() + pause > deadline {
+            let pause = (begin.elapsed() / PART_OF_ELAPSED).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
+            if begin.elapsed() + pause > self.timeout {
                 bar.finish_and_clear();
                 return Err(self.timed_out(cluster, copies, wanted).await);
             }
             sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
