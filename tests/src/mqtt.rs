@@ -45,9 +45,26 @@ impl Session {
         filters: &[String],
         will: Option<(String, Vec<u8>)>,
     ) -> (Self, mpsc::UnboundedReceiver<Message>) {
+        Self::open_as(broker, id, None, filters, will).await
+    }
+
+    /// The same with a user name, which is its password as well.
+    ///
+    /// # Panics
+    /// As [`open`](Self::open).
+    pub async fn open_as(
+        broker: SocketAddr,
+        id: &str,
+        user: Option<&str>,
+        filters: &[String],
+        will: Option<(String, Vec<u8>)>,
+    ) -> (Self, mpsc::UnboundedReceiver<Message>) {
         let mut options = MqttOptions::new(id, broker.ip().to_string(), broker.port());
         options.set_max_packet_size(MAX_PACKET_BYTES, MAX_PACKET_BYTES);
         options.set_keep_alive(Duration::from_secs(30));
+        if let Some(user) = user {
+            options.set_credentials(user, user);
+        }
         if let Some((topic, payload)) = will {
             options.set_last_will(LastWill::new(topic, payload, QoS::AtLeastOnce, false));
         }

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bus::{Delivery, Inbox, Message, OpenError, Outbox, SessionLost, SessionOptions};
+use bus::{Delivery, Inbox, LossReason, Message, OpenError, Outbox, SessionLost, SessionOptions};
 use daemon::config::Common;
 use daemon::link::Session;
 use protocol::event::{TrackerEnvelope, TrackerEvent, TrackerGoodbye, TrackerHello};
@@ -30,8 +30,14 @@ pub enum ConnectError {
     #[error(transparent)]
     Open(#[from] OpenError),
     /// The session ended while it was being set up.
-    #[error("the broker ended the session while it was set up: {0}")]
-    Lost(#[from] SessionLost),
+    #[error("the session with the broker ended while it was set up: {0}")]
+    Lost(LossReason),
+    /// The session ended at the largest packet.
+    #[error(
+        "the session with the broker ended at a packet of {size_bytes} bytes, the largest that the tracker will send: {reason}; raise the \
+         broker's packet limit (Mosquitto: max_packet_size) or use a smaller --fragment-size"
+    )]
+    TooLarge { size_bytes: usize, reason: LossReason },
     /// What the tracker sent to itself did not come back.
     #[error(
         "the broker does not bring back {what} that the tracker sends to itself on {topic:?}: allow the tracker to write and read \
@@ -47,6 +53,12 @@ pub enum ConnectError {
     /// The epoch could not be made durable.
     #[error("the tracker's epoch cannot be stored: {0}")]
     Store(String),
+}
+
+impl From<SessionLost> for ConnectError {
+    fn from(lost: SessionLost) -> Self {
+        Self::Lost(lost.reason)
+    }
 }
 
 /// What to do about another tracker.
@@ -203,7 +215,9 @@ impl Connector {
         };
         let mut heard = VecDeque::new();
         loop {
-            let delivery = timeout(ECHO, inbox.recv()).await.map_err(|_| swallowed())??;
+            let delivery = timeout(ECHO, inbox.recv()).await.map_err(|_| swallowed())?;
+            let delivery =
+                delivery.map_err(|lost| ConnectError::TooLarge { size_bytes, reason: lost.reason })?;
             if delivery.topic == topic {
                 return Ok(heard);
             }

@@ -164,12 +164,18 @@ impl EventLoop {
         match &error {
             ConnectError::AnotherTracker { .. } => Err(Failure::new(ExitCode::AnotherTracker, error)),
             ConnectError::Store(_) => Err(Failure::new(ExitCode::Store, error)),
-            ConnectError::Open(_) | ConnectError::Lost(_) | ConnectError::Swallowed { .. }
+            ConnectError::Open(_)
+            | ConnectError::Lost(_)
+            | ConnectError::TooLarge { .. }
+            | ConnectError::Swallowed { .. }
                 if !self.was_up && !self.parts.config.common.retry_connect =>
             {
                 Err(Failure::new(ExitCode::Broker, error))
             }
-            ConnectError::Open(_) | ConnectError::Lost(_) | ConnectError::Swallowed { .. } => {
+            ConnectError::Open(_)
+            | ConnectError::Lost(_)
+            | ConnectError::TooLarge { .. }
+            | ConnectError::Swallowed { .. } => {
                 error!("{error}; trying again");
                 Ok(())
             }

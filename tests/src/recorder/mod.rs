@@ -84,7 +84,20 @@ impl Recorder {
     /// # Panics
     /// If the broker does not let it listen.
     pub async fn start(broker: SocketAddr, prefix: Option<&str>) -> Self {
-        let (session, inbox) = Session::open(broker, "recorder", &["#".to_owned()], None).await;
+        Self::listen(broker, None, prefix).await
+    }
+
+    /// The same for events without a prefix, as a user whose password is the name.
+    ///
+    /// # Panics
+    /// If the broker does not let it listen.
+    pub async fn start_as(broker: SocketAddr, user: &str) -> Self {
+        Self::listen(broker, Some(user), None).await
+    }
+
+    async fn listen(broker: SocketAddr, user: Option<&str>, prefix: Option<&str>) -> Self {
+        let all = ["#".to_owned()];
+        let (session, inbox) = Session::open_as(broker, "recorder", user, &all, None).await;
         let heard = Arc::new(Mutex::new(Heard::default()));
         let listening = tokio::spawn(listen(inbox, prefix.map(str::to_owned), heard.clone()));
         Self { heard, _session: session, listening }

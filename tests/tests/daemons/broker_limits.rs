@@ -73,6 +73,16 @@ async fn a_size_limit_below_a_fragment_ends_the_tracker_with_code_4() {
 }
 
 #[tokio::test]
+async fn a_packet_limit_below_a_fragment_ends_the_tracker_with_code_4() {
+    needs_mosquitto!();
+    // Here the broker does not swallow what is too large: it hangs up.
+    let broker = Mosquitto::start_with("allow_anonymous true\nmax_packet_size 100000\n");
+    let site = Site::new(broker.url());
+    let says = ["packet limit", "max_packet_size", "--fragment-size"];
+    ends(site.tracker("tracker", &[]), &says).await;
+}
+
+#[tokio::test]
 async fn a_size_limit_that_a_smaller_fragment_fits_into_does_not_matter() {
     needs_mosquitto!();
     let broker = Mosquitto::start_with("allow_anonymous true\nmessage_size_limit 100000\n");

@@ -12,7 +12,7 @@ use mds_tests::wait::until;
 use crate::support::{Server, Service, content, recorded_site};
 
 const FRAGMENT_SIZE: usize = 4096;
-const FRAGMENTS: usize = 200;
+const FRAGMENTS: usize = 500;
 /// A few at a time, so that the middle lasts.
 const SLOWLY: [&str; 6] = ["--copies", "2", "--fragment-size", "4096", "--fragments-in-flight", "2"];
 
