@@ -15,7 +15,7 @@ const DEFAULT_ENDPOINT: &str = "grpc://127.0.0.1:7401";
 
 /// Put files into the network, get them from several torrents at once, and see where they are.
 #[derive(Debug, Parser)]
-#[command(name = "mds", version, max_term_width = 100, after_help = EXIT_CODES)]
+#[command(name = "mds", version, after_help = EXIT_CODES)]
 pub struct Cli {
     /// Any daemon of the network; repeat it or separate several by commas. All others are learnt from it.
     #[arg(
@@ -35,11 +35,12 @@ pub struct Cli {
     pub command: Command,
 }
 
-const EXIT_CODES: &str = "REF is a SHA-256 digest of 64 hex digits, with or without 'sha256:' before it; at least 8 first digits \
-of it; or the file's name. Digits and names must be unique.
+const EXIT_CODES: &str = "\
+REF is a SHA-256 digest of 64 hex digits, with or without 'sha256:' before it; at least 8 first
+digits of it; or the file's name. Digits and names must be unique.
 
-Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 unreachable, 5 timed out, 6 digest mismatch, 7 partly done, 8 no space, \
-9 not allowed, 130 interrupted.";
+Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 unreachable, 5 timed out, 6 digest mismatch,
+7 partly done, 8 no space, 9 not allowed, 130 interrupted.";
 
 /// The commands.
 #[derive(Debug, Subcommand)]
