@@ -272,7 +272,7 @@ impl TorrentNode {
         let (mine, persisted) = (machine.view(), &self.disk.view);
         let now = (mine.revision(), mine.digest());
         assert_eq!(now, (persisted.revision(), persisted.digest()), "{}: memory, disk", self.id);
-        assert_eq!(machine.stored().len(), self.disk.fragments.len(), "{}: inventory, disk", self.id);
+        assert_eq!(machine.stored_count(), self.disk.fragments.len() as u64, "{}: inventory, disk", self.id);
         if self.checked.replace(now) != Some(now) && is_checked_in_full(mine) {
             mine.check_invariants().unwrap_or_else(|violation| panic!("{}: {violation}", self.id));
             assert!(mine == persisted, "{}: what was persisted does not reproduce the view", self.id);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mds_tests::sim::{Cluster, Nth, Rule, client};
+use mds_tests::sim::{Cluster, Content, FRAGMENT_SIZE_BYTES, Nth, Outcome, Rule, client};
 use protocol::EventKind;
 
 #[test]
@@ -28,5 +28,18 @@ fn a_torrent_that_missed_the_last_file_learns_of_it() {
     let started = cluster.now;
     cluster.run_until("t3 knows the file", |cluster| cluster.torrent("t3").view().file(&file).is_some());
     assert!(cluster.now.since(started) < Duration::from_secs(10), "{:?}", cluster.now.since(started));
+    cluster.settle();
+}
+
+#[test]
+fn a_known_file_that_is_refused_because_the_broker_is_gone_leaves_no_bytes_behind() {
+    let mut cluster = Cluster::with_torrents(3, &["t1", "t2"]);
+    let content = Content::new(vec![1; 3000], FRAGMENT_SIZE_BYTES);
+    cluster.upload(content.clone());
+    cluster.settle();
+    cluster.cut("tracker");
+    let request = cluster.upload(content);
+    assert!(matches!(cluster.outcome(request), Some(Outcome::Refused(_))));
+    cluster.connect(&cluster.tracker_id());
     cluster.settle();
 }

@@ -128,9 +128,13 @@ impl Torrent {
     /// A tracker with a log says itself what becomes of the peer. One that knows only the specification says nothing: its torrents draw
     /// the conclusion themselves (Client Goodbye, step 3).
     pub(super) fn handle_peer_goodbye(&mut self, client: ClientId) {
+        // Of strangers nothing is remembered.
+        if self.view.client(&client).is_none() {
+            return;
+        }
         let follows =
             self.membership.follows_changes() && !matches!(self.membership, Membership::Asking { .. });
-        if self.tracker.has(Feature::Log) || !follows || self.view.client(&client).is_none() {
+        if self.tracker.has(Feature::Log) || !follows {
             return self.tracker.peer_said_goodbye(client);
         }
         let change = Change::ClientUnregistered { client };

@@ -265,6 +265,12 @@ impl Torrent {
         self.holdings.used_bytes()
     }
 
+    /// How many fragments are in the own store, staged or not.
+    #[must_use]
+    pub fn stored_count(&self) -> u64 {
+        self.holdings.count()
+    }
+
     /// How many fragments in the own store wait for somebody to say that this torrent is their holder.
     #[must_use]
     pub fn staged_count(&self) -> usize {

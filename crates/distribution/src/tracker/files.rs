@@ -10,16 +10,17 @@ use crate::view::{Change, ChangeError, FileInfo};
 impl Tracker {
     /// The bytes are durable in the tracker's own store; with the change they are accepted (S1).
     pub(super) fn handle_file(&mut self, request: RequestId, hash: Hash, file: &FileInfo) {
-        match self.publish_file(hash, file) {
-            Err(reason) => self.commands.push_back(TrackerCommand::Refused { request, reason }),
-            Ok(()) => {
-                self.commands.push_back(TrackerCommand::Accepted { request });
-                self.distributions.own(file.fragments.iter().copied());
-                for fragment in file.fragments.iter() {
-                    self.enqueue_or_release(*fragment);
-                }
-            }
-        }
+        let outcome = self.publish_file(hash, file);
+        let accepted = outcome.is_ok();
+        self.commands.push_back(match outcome {
+            Ok(()) => TrackerCommand::Accepted { request },
+            Err(reason) => TrackerCommand::Refused { request, reason },
+        });
+        // Bytes of a refused file that some other file needs are the tracker's own all the same.
+        let needed = file.fragments.iter().filter(|fragment| accepted || self.view.is_in_a_file(fragment));
+        let needed: Vec<Hash> = needed.copied().collect();
+        self.distributions.own(needed.iter().copied());
+        needed.into_iter().for_each(|fragment| self.enqueue(fragment));
     }
 
     fn publish_file(&mut self, hash: Hash, file: &FileInfo) -> Result<(), String> {
@@ -35,6 +36,7 @@ impl Tracker {
                 self.config.max_event_bytes
             ));
         }
+        self.check_view_fits(file)?;
         if let Some(known) = self.view.file(&hash) {
             let is_same = known.size_bytes == file.size_bytes && known.fragments == file.fragments;
             return if is_same { Ok(()) } else { Err(ChangeError::FileConflict(hash).to_string()) };
@@ -44,5 +46,25 @@ impl Tracker {
         let FileMetadata { size_bytes, fragment_sequence, name } = FileMetadata::from(file);
         self.commit(vec![change], FileInfoPublished { hash, size_bytes, fragment_sequence, name });
         Ok(())
+    }
+
+    /// A torrent that joins is told the whole view in one event: a view that would not fit must not come to be, or the next start would
+    /// let nobody in.
+    fn check_view_fits(&self, file: &FileInfo) -> Result<(), String> {
+        /// Bytes of a fragment in its file's sequence and in the fragments' dictionary, of a holder, and of a file or a torrent.
+        const FRAGMENT: u64 = 67 + 100;
+        const HOLDER: u64 = 67;
+        const ENTRY: u64 = 600;
+        let fragments = self.view.fragment_count() as u64 + file.fragments.len() as u64;
+        let entries = self.view.files().len() as u64 + self.view.clients().len() as u64;
+        let size_bytes = fragments * (FRAGMENT + HOLDER * self.target() as u64) + entries * ENTRY;
+        if size_bytes <= self.config.max_event_bytes {
+            return Ok(());
+        }
+        Err(format!(
+            "with this file the view has {fragments} fragments and takes an event of {size_bytes} bytes, more than the {} allowed: \
+             use a larger fragment size, or raise max_event_bytes everywhere",
+            self.config.max_event_bytes
+        ))
     }
 }

@@ -8,7 +8,7 @@ use crate::time::Moment;
 use crate::tracker::Tracker;
 
 impl Tracker {
-    pub(super) fn target(&self) -> usize {
+    pub(in crate::tracker) fn target(&self) -> usize {
         self.config.copies.target(self.members.registered_count())
     }
 
@@ -16,8 +16,12 @@ impl Tracker {
         self.target().saturating_sub(self.view.holder_count(fragment))
     }
 
-    /// Sends a fragment of the own store on its way, or lets go of it.
-    pub(in crate::tracker) fn enqueue_or_release(&mut self, fragment: Hash) {
+    /// Sends a fragment of the own store on its way, if it lacks holders when its turn comes; or else lets go of it.
+    pub(in crate::tracker) fn enqueue(&mut self, fragment: Hash) {
+        self.distributions.enqueue(fragment, Tries::default());
+    }
+
+    fn enqueue_or_release(&mut self, fragment: Hash) {
         if self.missing_copies(&fragment) > 0 {
             self.distributions.enqueue(fragment, Tries::default());
         } else {
