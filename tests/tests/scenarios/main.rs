@@ -2,6 +2,8 @@
 //!
 //! The alternatives of the startups (connecting or subscribing fails) are the shells' and are tested with real brokers.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 mod distribution;
 mod distribution_failures;
 mod files;
