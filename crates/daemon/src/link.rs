@@ -72,20 +72,23 @@ impl<T: Send + 'static, E: Send + 'static> Link<T, E> {
 
     /// The next event. May be cancelled without losing anything.
     pub async fn next(&mut self) -> LinkEvent<T, E> {
-        match &mut self.state {
-            State::Down(opening) => match opening.await {
-                Ok(opened) => self.opened(opened),
-                // The task is not aborted; if it panicked, there is no bus until somebody looks at the log.
-                Err(error) => {
-                    warn!("the connection could not be opened: {error}");
-                    self.reopen();
-                    std::future::pending().await
+        loop {
+            match &mut self.state {
+                State::Down(opening) => match opening.await {
+                    Ok(opened) => return self.opened(opened),
+                    // The task is not aborted, so it panicked.
+                    Err(error) => {
+                        warn!("the connection could not be opened: {error}");
+                        self.reopen();
+                    }
+                },
+                State::Up { inbox, .. } => {
+                    return match inbox.recv().await {
+                        Ok(delivery) => LinkEvent::Delivered(delivery),
+                        Err(lost) => self.lost(lost),
+                    };
                 }
-            },
-            State::Up { inbox, .. } => match inbox.recv().await {
-                Ok(delivery) => LinkEvent::Delivered(delivery),
-                Err(lost) => self.lost(lost),
-            },
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Parser;
-use daemon::config::{Common, CommonSettings, ConfigError, Defaults, load, parse};
+use daemon::config::{Common, CommonSettings, ConfigError, Defaults, load, parse, value_error};
 use protocol::ClientId;
 use serde::{Deserialize, Serialize};
 
@@ -85,9 +85,15 @@ impl Settings {
     /// # Errors
     /// The first value that cannot be used.
     pub fn complete(&self) -> Result<Config, ConfigError> {
+        let common = self.common.complete(DEFAULTS)?;
+        let id: Option<ClientId> = self.id.as_deref().map(|id| parse("id", id)).transpose()?;
+        if let Some(id) = id.as_ref().filter(|id| **id == common.topics.tracker_client_id()) {
+            let reason = "this is the tracker's own client id: the two would throw each other out";
+            return Err(value_error("id", id.as_str(), reason));
+        }
         Ok(Config {
-            common: self.common.complete(DEFAULTS)?,
-            id: self.id.as_deref().map(|id| parse("id", id)).transpose()?,
+            common,
+            id,
             advertise: self.advertise.clone(),
             capacity_bytes: self.capacity,
             zone: self.zone.as_deref().map(|zone| parse("zone", zone)).transpose()?,
@@ -98,6 +104,15 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_torrent_does_not_call_itself_what_the_tracker_is_called() {
+        let mut settings = Settings { id: Some("plant-1-tracker".into()), ..Settings::default() };
+        assert!(settings.complete().is_ok());
+        settings.common.topic_prefix = Some("plant-1".into());
+        let error = settings.complete().unwrap_err().to_string();
+        assert!(error.contains("tracker's own client id"), "{error}");
+    }
 
     #[test]
     fn the_configuration_file_that_is_shipped_holds_the_defaults() {

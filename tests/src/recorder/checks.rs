@@ -171,3 +171,102 @@ pub fn connections(log: &str) -> BTreeMap<String, usize> {
     }
     connections
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::specification::sha256;
+
+    /// What a recorder hears: topic and properties. Every event gets an identifier of its own.
+    fn heard(said: &[(&str, Value)]) -> Heard {
+        let mut heard = Heard::default();
+        for (number, (topic, properties)) in said.iter().enumerate() {
+            let (event, direct) = event_on(topic, None).unwrap();
+            let mut properties = properties.as_object().unwrap().clone();
+            properties.insert("EventId".to_owned(), number.to_string().into());
+            let direct = direct.map(str::to_owned);
+            heard.events.push(Record { event, direct, properties, is_retained: false });
+        }
+        heard
+    }
+
+    fn distribution() -> [(&'static str, Value); 5] {
+        let hash = sha256(b"a");
+        [
+            ("fragments/distribution/started", json!({"Hash": hash, "Size": 1})),
+            ("fragments/distribution/requested", json!({"Hash": hash, "ClientIdentifier": "t1"})),
+            ("fragments/distribution/delivered", json!({"Hash": hash, "Receivers": ["t1"]})),
+            ("fragments/distribution/obtained", json!({"Hash": hash, "ClientIdentifier": "t1"})),
+            ("fragments/distribution/ended", json!({"Hash": hash, "Size": 1, "Receivers": ["t1"]})),
+        ]
+    }
+
+    fn fails(check: impl FnOnce() + std::panic::UnwindSafe) -> bool {
+        std::panic::catch_unwind(check).is_err()
+    }
+
+    #[test]
+    fn a_distribution_is_in_order_or_it_is_not() {
+        let fragments = BTreeSet::from([sha256(b"a")]);
+        heard(&distribution()).assert_order(&fragments);
+        for first in 0..4 {
+            let mut swapped = distribution();
+            swapped.swap(first, first + 1);
+            let mut lacking = distribution().to_vec();
+            lacking.remove(first);
+            assert!(fails(|| heard(&swapped).assert_order(&fragments)), "{first} after the next");
+            assert!(fails(|| heard(&lacking).assert_order(&fragments)), "{first} is missing");
+        }
+        assert!(fails(|| heard(&distribution()[..4]).assert_order(&fragments)), "it does not end");
+        let mut of_nobody = distribution();
+        of_nobody[4].1["Receivers"] = json!([]);
+        assert!(fails(|| heard(&of_nobody).assert_order(&fragments)), "it ends with nobody");
+    }
+
+    #[test]
+    fn who_says_what_another_should_say_is_found() {
+        let hello = json!({"Epoch": 1, "Instance": "an instance"});
+        let good = [("tracker/hello", hello), ("clients/goodbye/t1", json!({"ClientIdentifier": "t1"}))];
+        heard(&good).assert_issuers(&["t1"]);
+        let bad = [
+            ("tracker/hello", json!({})),
+            ("clients/goodbye", json!({})),
+            ("clients/goodbye", json!({"ClientIdentifier": "t2"})),
+            ("clients/goodbye/t2", json!({"ClientIdentifier": "t1"})),
+            ("clients/join/denied/t1", json!({"Epoch": 1, "Instance": "i", "ClientIdentifier": "t2"})),
+        ];
+        for said in bad {
+            assert!(fails(|| heard(std::slice::from_ref(&said)).assert_issuers(&["t1"])), "{said:?}");
+        }
+    }
+
+    #[test]
+    fn the_brokers_log_tells_who_has_sent_what_and_how_often_who_has_connected() {
+        let line = |sender: &str, topic: &str| {
+            format!("1795: Received PUBLISH from {sender} (d0, q1, r0, m7, '{topic}', ... (70 bytes))\n")
+        };
+        let goodbye = heard(&[("clients/goodbye", json!({"ClientIdentifier": "t1"}))]);
+        let check = |log: &str| assert_senders(log, &goodbye, None, "tracker", &["t1", "t2"]);
+        check(&(line("tracker", "tracker/hello") + &line("t1", "clients/goodbye")));
+        check(&(line("probe-1", "tracker/hello/probe-1") + &line("t1", "clients/goodbye")));
+        assert!(fails(|| check(&line("t2", "clients/goodbye"))), "another said it");
+        assert!(fails(|| check(&(line("t1", "clients/goodbye") + &line("t1", "tracker/hello")))));
+        assert!(fails(|| check(&(line("t1", "clients/goodbye") + &line("tracker", "clients/goodbye")))));
+        assert!(fails(|| check(&(line("t1", "clients/goodbye") + &line("t1", "elsewhere")))));
+
+        let log = "1795: New client connected from 127.0.0.1:5 as t1 (p2, c1, k20).\n\
+                   1796: New client connected from 127.0.0.1:6 as t1 (p2, c1, k20, u'x').\n";
+        assert_eq!(connections(log), BTreeMap::from([("t1".to_owned(), 2)]));
+    }
+
+    #[test]
+    fn one_identifier_for_two_events_is_found() {
+        let mut twice = heard(&distribution()[..1]);
+        twice.events.push(twice.events[0].clone());
+        twice.assert_identifiers_are_unique();
+        twice.events[1].properties.insert("Size".to_owned(), 2.into());
+        assert!(fails(|| twice.assert_identifiers_are_unique()));
+    }
+}

@@ -1,6 +1,6 @@
 //! Real daemons on real brokers: what a user would see, from outside.
 
-#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+#![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
 mod access_list;
 mod alone;

@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+mod crashes;
 mod distribution;
 mod distribution_failures;
 mod files;
