@@ -1,7 +1,8 @@
 //! The shell of a real torrent machine: a disk, a connection, and the commands carried out.
 //!
-//! The disk survives a crash; bytes that are still being written do not. What was persisted is replayed into a second view, which must
-//! equal the machine's own after every step.
+//! The disk survives a crash; bytes that are still being written do not, and neither do changes of the view that no promise rests on yet:
+//! the daemon gathers those until its next heartbeat or join. What was persisted is replayed into a second view, which must equal the
+//! machine's own after every step.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -76,6 +77,8 @@ pub struct TorrentNode {
     pub writes: Writes,
     machine: Option<Torrent>,
     under_way: Vec<Write>,
+    /// The view with the changes that are not durable yet.
+    written: View,
     /// What it told the operator, since ever.
     pub notices: Vec<Notice>,
     checked: Option<(protocol::Revision, Hash)>,
@@ -100,6 +103,7 @@ impl TorrentNode {
             writes: Writes::Within(Duration::from_millis(2)),
             machine: None,
             under_way: Vec::new(),
+            written: View::new(),
             notices: Vec::new(),
             checked: None,
         }
@@ -132,6 +136,7 @@ impl TorrentNode {
         let stored: Vec<(Hash, u64)> =
             self.disk.fragments.iter().map(|(hash, data)| (*hash, data.len() as u64)).collect();
         let (view, remembered) = (self.disk.view.clone(), self.disk.remembered);
+        self.written = view.clone();
         self.machine = Some(Torrent::new(config, view, stored, remembered, rng.bytes()));
         self.checked = None;
     }
@@ -218,7 +223,7 @@ impl TorrentNode {
     }
 
     fn execute(&mut self, now: Moment, rng: &mut Rng) -> Vec<Publication> {
-        let mut said = Vec::new();
+        let (mut said, mut must_flush) = (Vec::new(), false);
         let Some(machine) = &mut self.machine else { return said };
         while let Some(notice) = machine.next_notice() {
             self.notices.push(notice);
@@ -227,10 +232,10 @@ impl TorrentNode {
             match command {
                 TorrentCommand::Persist { changes, revision } => {
                     for change in &changes {
-                        let applied = self.disk.view.apply(change);
+                        let applied = self.written.apply(change);
                         assert!(applied.is_ok(), "{}: {change:?} cannot be replayed: {applied:?}", self.id);
                     }
-                    self.disk.view.set_revision(revision);
+                    self.written.set_revision(revision);
                 }
                 TorrentCommand::RememberTracker { epoch, instance, copies } => {
                     let remembered = RememberedTracker { epoch, instance: Some(instance), copies };
@@ -241,9 +246,11 @@ impl TorrentNode {
                         self.id
                     );
                     self.disk.remembered = remembered;
+                    must_flush = true;
                 }
                 TorrentCommand::Say { direct, envelope, event } => {
                     let kind = event.kind();
+                    must_flush |= rests_on_the_view(kind);
                     let topic =
                         if direct { self.topics.direct(kind, &self.id) } else { self.topics.shared(kind) };
                     let payload = protocol::encode_torrent(&envelope, &event);
@@ -257,6 +264,7 @@ impl TorrentNode {
                     self.under_way.push(Write { fragment, data, done });
                 }
                 TorrentCommand::Delete { fragments } => {
+                    must_flush = true;
                     for fragment in fragments {
                         self.disk.fragments.remove(&fragment);
                     }
@@ -264,12 +272,15 @@ impl TorrentNode {
             }
         }
         self.check();
+        if must_flush {
+            self.disk.view = self.written.clone();
+        }
         said
     }
 
     fn check(&mut self) {
         let Some(machine) = &self.machine else { return };
-        let (mine, persisted) = (machine.view(), &self.disk.view);
+        let (mine, persisted) = (machine.view(), &self.written);
         let now = (mine.revision(), mine.digest());
         assert_eq!(now, (persisted.revision(), persisted.digest()), "{}: memory, disk", self.id);
         assert_eq!(machine.stored_count(), self.disk.fragments.len() as u64, "{}: inventory, disk", self.id);
@@ -278,4 +289,9 @@ impl TorrentNode {
             assert!(mine == persisted, "{}: what was persisted does not reproduce the view", self.id);
         }
     }
+}
+
+/// Whether others count on the torrent's view being durable when they hear this.
+fn rests_on_the_view(kind: EventKind) -> bool {
+    matches!(kind, EventKind::ClientHeartbeat | EventKind::ClientJoinSucceeded)
 }

@@ -119,6 +119,9 @@ impl Torrent {
     /// Of trackers that number their starts, the highest one. One that knows only the specification is listened to while no other is
     /// online.
     pub(super) fn is_in_charge(&self, envelope: &TrackerEnvelope, event: &TrackerEvent) -> bool {
+        if envelope.epoch.is_some() != envelope.instance.is_some() {
+            return false;
+        }
         let Some((epoch, instance)) = key_of(envelope) else {
             return self.tracker.online != Online::Numbered;
         };
