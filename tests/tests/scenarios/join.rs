@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use distribution::limits::TrackerLimits;
 use distribution::torrent::Notice;
-use mds_tests::sim::{Cluster, Fate, Nth, Rule, client, tracker_config};
+use mds_tests::sim::{Cluster, Fate, Nth, Rule, Writes, client, tracker_config};
 use protocol::event::{TorrentEvent, TrackerEvent};
 use protocol::{EventKind, Heard, Incarnation};
 
@@ -249,4 +249,49 @@ fn a_torrent_says_why_it_cannot_take_over_the_view() {
     });
     assert_eq!(failed.count(), 0, "a fresh torrent takes any fragment size");
     assert_eq!(cluster.torrent("t1").view().fragment_size_bytes(), Some(1 << 20));
+}
+
+#[test]
+fn what_became_durable_after_the_request_is_told_all_the_same() {
+    let mut cluster = Cluster::with_torrents(17, &["t1", "t2"]);
+    cluster.torrent_node_mut("t1").writes = Writes::Within(Duration::from_secs(2));
+    cluster.broker.latency = Duration::ZERO;
+    cluster.put_random(5);
+    cluster.run_until("t1 is writing", |cluster| cluster.torrent_node("t1").is_writing());
+    // The torrent asks before its writes have ended, and is registered after.
+    let late = Rule::new(Fate::Delay(Duration::from_secs(3))).of(EventKind::ClientJoinSucceeded);
+    cluster.broker.faults.rules = vec![late];
+    cluster.cut("t1");
+    cluster.connect(&client("t1"));
+    cluster.settle();
+    let asked = cluster.heard().filter(|(from, heard)| {
+        **from == client("t1")
+            && matches!(heard, Heard::Torrent { event: TorrentEvent::ClientJoinRequested(_), .. })
+    });
+    assert_eq!(asked.count(), 2, "no inventory had to be set right");
+}
+
+#[test]
+fn the_confirmation_of_a_later_answer_does_not_confirm_the_inventory_of_a_stale_request() {
+    let mut cluster = Cluster::with_torrents(18, &["t1", "t2"]);
+    cluster.torrent_node_mut("t1").writes = Writes::Within(Duration::from_secs(5));
+    cluster.broker.latency = Duration::ZERO;
+    let file = cluster.put_random(1);
+    cluster.run_until("t1 is writing", |cluster| cluster.torrent_node("t1").is_writing());
+    let late = |kind, wait| Rule::new(Fate::Delay(Duration::from_millis(wait))).of(kind).nth(Nth::Only(1));
+    // The request of before the write arrives between the answer to the next request and its confirmation.
+    cluster.broker.faults.rules =
+        vec![late(EventKind::ClientJoinRequested, 12_000), late(EventKind::ClientJoinSucceeded, 3_000)];
+    cluster.cut("t1");
+    cluster.connect(&client("t1"));
+    cluster.settle();
+    let fragment = cluster.tracker().view().file(&file).unwrap().fragments[0];
+    let registrations = cluster.heard().filter_map(|(_, heard)| match heard {
+        Heard::Tracker { event: TrackerEvent::ClientRegistered(registered), .. } => Some(registered),
+        Heard::Tracker { .. } | Heard::Torrent { .. } => None,
+    });
+    let of_t1: Vec<_> =
+        registrations.filter(|registered| registered.client_identifier == client("t1")).collect();
+    assert!(of_t1.len() > 1);
+    assert!(of_t1[1..].iter().all(|registered| registered.info.stored_fragments.contains(&fragment)));
 }

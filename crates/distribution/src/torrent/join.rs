@@ -223,7 +223,7 @@ impl Torrent {
     /// The change that names this torrent was applied. It may stem from an earlier confirmation, which listed other fragments.
     pub(super) fn registered(&mut self, envelope: &TrackerEnvelope, now: Moment) {
         if let Membership::Confirming { confirmation, .. } = self.membership
-            && Self::answers(envelope, confirmation)
+            && envelope.in_reply_to.is_none_or(|id| id == confirmation)
         {
             self.membership =
                 Membership::Registered { next_heartbeat: self.tracker.heartbeat().map(|_| now) };
