@@ -54,7 +54,7 @@ pub enum ConfigError {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CommonSettings {
-    /// The MQTT broker: mqtt://[user[:password]@]host:port, or mqtts://… with TLS.
+    /// The MQTT broker: mqtt://HOST:PORT or mqtt://USER:PASSWORD@HOST:PORT, or mqtts://… with TLS.
     #[arg(long, value_name = "URL", env = "MDS_BROKER", hide_env_values = true)]
     pub broker: Option<String>,
     /// PEM file with the certificates to trust with mqtts://.
