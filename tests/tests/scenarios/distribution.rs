@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use distribution::Copies;
+use distribution::limits::{SPARE_CANDIDATES, TrackerLimits};
 use mds_tests::sim::{Cluster, Content, FRAGMENT_SIZE_BYTES, Outcome, tracker_config};
 use protocol::event::{TorrentEvent, TrackerEvent};
 use protocol::{EventKind, Heard};
@@ -78,7 +79,7 @@ fn many_fragments_are_in_flight_at_once_but_not_too_many() {
         }
         most = most.max(in_flight);
     }
-    assert_eq!(most, 32);
+    assert_eq!(most, TrackerLimits::default().window(2 + SPARE_CANDIDATES));
 }
 
 #[test]

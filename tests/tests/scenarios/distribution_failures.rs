@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use mds_tests::sim::{Cluster, Fate, Nth, Rule, Writes, client, tracker_config};
-use protocol::{EventKind, Hash};
+use distribution::torrent::Notice;
+use mds_tests::sim::{Cluster, Fate, Message, Nth, Publication, Rule, Writes, client, tracker_config};
+use protocol::event::TrackerEvent;
+use protocol::{EventKind, Hash, Heard};
 
 fn fragment_of(cluster: &Cluster, file: &Hash) -> Hash {
     cluster.tracker().view().file(file).expect("a file").fragments[0]
@@ -166,6 +168,47 @@ fn a_torrent_that_loses_its_disk_after_it_obtained_does_not_count() {
     cluster.settle();
     assert!(cluster.torrent_node("t1").disk.fragments.contains_key(&fragment));
     assert!(cluster.torrent_node("t2").disk.fragments.contains_key(&fragment));
+    let counted_on =
+        |notice: &Notice| matches!(notice, Notice::Unregistered(why) if why.contains("counts on"));
+    assert!(!cluster.torrent_node("t1").notices.iter().any(counted_on), "nobody counted on it");
+}
+
+#[test]
+fn a_lost_obtained_is_said_again_with_the_next_heartbeats() {
+    let mut cluster = Cluster::with_torrents(14, &["t1", "t2"]);
+    cluster.broker.faults.rules =
+        vec![Rule::lose(EventKind::FragmentDistributionObtained).from(&client("t1")).nth(Nth::First(1))];
+    let file = cluster.put_random(1);
+    let started = cluster.now;
+    cluster.run_until("both hold it", |cluster| cluster.tracker().view().fewest_holders(&file) == Some(2));
+    assert!(cluster.now.since(started) < Duration::from_secs(7), "{:?}", cluster.now.since(started));
+    cluster.settle();
+}
+
+#[test]
+fn an_obtained_that_is_said_again_by_a_holder_is_answered_and_changes_nothing() {
+    let mut cluster = Cluster::with_torrents(15, &["t1", "t2"]);
+    cluster.put_random(1);
+    cluster.settle();
+    let is_obtained = |message: &&Message| {
+        message.kind == Some(EventKind::FragmentDistributionObtained) && message.from == client("t1")
+    };
+    let again = cluster.broker.trace.iter().find(is_obtained).cloned().expect("t1 obtained it");
+    let revision = cluster.tracker().view().revision();
+    let publication = Publication { topic: again.topic, payload: again.payload, retain: false };
+    cluster.publish(&client("t1"), vec![publication]);
+    cluster.run_for(Duration::from_millis(50));
+    let answers: Vec<_> = cluster
+        .heard()
+        .filter_map(|(_, heard)| match heard {
+            Heard::Tracker { envelope, event: TrackerEvent::FragmentDistributionEnded(ended), .. } => {
+                Some((envelope.revision, envelope.in_reply_to.is_some(), ended.receivers.len()))
+            }
+            Heard::Tracker { .. } | Heard::Torrent { .. } => None,
+        })
+        .collect();
+    assert_eq!(answers, [(Some(revision), false, 2), (None, true, 1)]);
+    cluster.settle();
 }
 
 #[test]

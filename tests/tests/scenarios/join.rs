@@ -138,14 +138,15 @@ fn a_doubled_request_is_answered_again_with_the_same_answer() {
 #[test]
 fn an_answer_to_an_earlier_request_is_not_taken_for_the_answer_to_this_one() {
     // The first answer comes when the second request is under way; what it says is outdated.
-    let rule =
-        Rule::new(Fate::Delay(Duration::from_secs(11))).of(EventKind::ClientJoinAccepted).nth(Nth::Only(1));
+    let late =
+        |kind, nth, wait| Rule::new(Fate::Delay(Duration::from_secs(wait))).of(kind).nth(Nth::Only(nth));
     let mut cluster = tracker_alone(9);
-    cluster.broker.faults.rules = vec![rule];
+    cluster.broker.faults.rules =
+        vec![late(EventKind::ClientJoinAccepted, 1, 12), late(EventKind::ClientJoinRequested, 2, 3)];
     cluster.start_torrent("t1");
-    cluster.run_for(Duration::from_secs(5));
-    cluster.start_torrent("t2");
-    cluster.put_random(2);
+    let started = cluster.now;
+    cluster.run_until("t1 is registered", |cluster| cluster.torrent("t1").is_registered());
+    assert!(cluster.now.since(started) < Duration::from_secs(16), "{:?}", cluster.now.since(started));
     cluster.settle();
 }
 
@@ -208,12 +209,14 @@ fn what_an_older_incarnation_said_late_is_ignored() {
     cluster.restart("t1");
     cluster.settle();
     let revision = cluster.tracker().view().revision();
+    let answers = cluster.said(EventKind::ClientJoinAccepted);
     for message in said {
         let (topic, payload) = (message.topic, message.payload);
         cluster.publish(&client("t1"), vec![mds_tests::sim::Publication { topic, payload, retain: false }]);
     }
     cluster.run_for(Duration::from_secs(15));
     assert_eq!(cluster.tracker().view().revision(), revision);
+    assert_eq!(cluster.said(EventKind::ClientJoinAccepted), answers);
     assert!(cluster.torrent("t1").is_registered());
 }
 
@@ -256,7 +259,7 @@ fn what_became_durable_after_the_request_is_told_all_the_same() {
     let mut cluster = Cluster::with_torrents(17, &["t1", "t2"]);
     cluster.torrent_node_mut("t1").writes = Writes::Within(Duration::from_secs(2));
     cluster.broker.latency = Duration::ZERO;
-    cluster.put_random(5);
+    cluster.put_random(1);
     cluster.run_until("t1 is writing", |cluster| cluster.torrent_node("t1").is_writing());
     // The torrent asks before its writes have ended, and is registered after.
     let late = Rule::new(Fate::Delay(Duration::from_secs(3))).of(EventKind::ClientJoinSucceeded);
@@ -269,6 +272,7 @@ fn what_became_durable_after_the_request_is_told_all_the_same() {
             && matches!(heard, Heard::Torrent { event: TorrentEvent::ClientJoinRequested(_), .. })
     });
     assert_eq!(asked.count(), 2, "no inventory had to be set right");
+    assert_eq!(cluster.said(EventKind::FragmentDistributionDelivered), 1, "no bytes had to come again");
 }
 
 #[test]

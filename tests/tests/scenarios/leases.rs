@@ -162,3 +162,62 @@ fn a_torrent_is_alive_as_long_as_it_says_anything() {
     }
     assert_eq!(reasons(&cluster), []);
 }
+
+/// Says a heartbeat in the name of t1 that differs from the true one.
+fn heartbeat_of_t1(cluster: &mut Cluster, number: u128, change: impl FnOnce(&mut ClientHeartbeat)) {
+    let node = cluster.torrent_node("t1");
+    let (view, machine) = (node.machine().view(), node.machine());
+    let mut heartbeat = ClientHeartbeat {
+        revision: view.revision(),
+        digest: view.digest(),
+        inventory_digest: view.client(&client("t1")).unwrap().inventory.hash(),
+        stored: machine.stored_count(),
+        free_bytes: 1,
+    };
+    change(&mut heartbeat);
+    let envelope = TorrentEnvelope {
+        event_id: EventId(Uuid::from_u128(number)),
+        client_identifier: Some(client("t1")),
+        instance: Some(node.disk.instance),
+        incarnation: Some(node.disk.incarnation),
+        in_reply_to: None,
+    };
+    let payload = protocol::encode_torrent(&envelope, &TorrentEvent::from(heartbeat));
+    let publication = Publication { topic: "clients/heartbeat/t1".into(), payload, retain: false };
+    cluster.publish(&client("t1"), vec![publication]);
+    cluster.run_for(Duration::from_millis(100));
+}
+
+#[test]
+fn a_torrent_with_another_digest_at_the_same_revision_joins_again() {
+    let mut cluster = Cluster::with_torrents(11, &["t1", "t2"]);
+    heartbeat_of_t1(&mut cluster, 1, |_| {});
+    assert_eq!(cluster.said(EventKind::ClientJoinRequested), 2);
+    heartbeat_of_t1(&mut cluster, 2, |heartbeat| heartbeat.digest = Hash::of(b"another view"));
+    assert_eq!(cluster.said(EventKind::ClientJoinRequested), 3);
+    cluster.settle();
+}
+
+#[test]
+fn a_torrent_that_is_ahead_of_the_tracker_joins_again() {
+    let mut cluster = Cluster::with_torrents(12, &["t1", "t2"]);
+    heartbeat_of_t1(&mut cluster, 1, |heartbeat| heartbeat.revision = heartbeat.revision.next());
+    assert_eq!(cluster.said(EventKind::ClientJoinRequested), 3);
+    cluster.settle();
+}
+
+#[test]
+fn a_torrent_that_keeps_something_else_than_the_view_says_joins_again() {
+    let mut cluster = Cluster::with_torrents(13, &["t1", "t2"]);
+    let other = |heartbeat: &mut ClientHeartbeat| heartbeat.inventory_digest = Hash::of(b"forgotten");
+    heartbeat_of_t1(&mut cluster, 1, other);
+    heartbeat_of_t1(&mut cluster, 1, other);
+    assert_eq!(
+        cluster.said(EventKind::ClientJoinRequested),
+        2,
+        "said once, it may just have obtained something"
+    );
+    heartbeat_of_t1(&mut cluster, 2, other);
+    assert_eq!(cluster.said(EventKind::ClientJoinRequested), 3);
+    cluster.settle();
+}

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mds_tests::sim::{Cluster, Nth, Rule, client};
+use mds_tests::sim::{Cluster, Nth, Rule, client, tracker_config};
 use protocol::EventKind;
 
 #[test]
@@ -55,4 +55,20 @@ fn own_bytes_that_no_file_needs_go_at_the_start() {
     cluster.restart("tracker");
     cluster.settle();
     assert!(cluster.tracker_node().disk.fragments.is_empty());
+}
+
+#[test]
+fn a_registration_confirms_what_it_lists() {
+    let mut cluster = Cluster::new(5);
+    let copies = "1".parse().unwrap();
+    cluster.start_tracker(distribution::TrackerConfig { copies, ..tracker_config() });
+    cluster.start_torrent("t1");
+    cluster.settle();
+    cluster.broker.faults.rules =
+        vec![Rule::lose(EventKind::FragmentDistributionEnded).to(&client("t1")).nth(Nth::First(1))];
+    cluster.put_random(1);
+    cluster.run_for(Duration::from_millis(100));
+    // The gap shows with the next change, and the torrent's registration is the last one.
+    cluster.put(Vec::new());
+    cluster.settle();
 }
