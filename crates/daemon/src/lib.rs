@@ -11,6 +11,7 @@ pub mod metrics;
 pub mod serving;
 pub mod shutdown;
 pub mod start;
+pub mod turns;
 
 pub use clock::Clock;
 pub use exit::{ExitCode, Failure};

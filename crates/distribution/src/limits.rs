@@ -34,7 +34,7 @@ impl Default for TrackerLimits {
     fn default() -> Self {
         Self {
             fragments_in_flight: 32,
-            in_flight_bytes: 16 << 20,
+            in_flight_bytes: 8 << 20,
             request_window: Duration::from_millis(500),
             distribution_timeout: Duration::from_secs(10),
             join_timeout: Duration::from_secs(10),

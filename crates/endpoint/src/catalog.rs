@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 pub use distribution::Copies;
 use distribution::view::{Client, View};
-use protocol::{ClientId, EndpointUri};
+use protocol::{ClientId, EndpointUri, Hash};
 use tokio::sync::{mpsc, oneshot};
 
 /// What a daemon tells of itself, borrowed from its event loop for the time of one question.
@@ -16,6 +16,9 @@ pub trait Catalog {
     fn view(&self) -> &View;
     /// How many holders each fragment should have.
     fn copies(&self) -> Copies;
+    /// Whether the daemon has the bytes of a fragment on its own disk, whoever else holds it. Must be cheap: it is asked for every
+    /// fragment of a file.
+    fn stores(&self, fragment: &Hash) -> bool;
     /// All torrents that the daemon knows of, also those that are not registered.
     fn servers(&self) -> Vec<ServerStatus>;
     /// Whether the daemon is connected to the broker.

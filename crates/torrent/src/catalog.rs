@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use distribution::view::View;
 use distribution::{Copies, Torrent};
 use endpoint::{Catalog, Role, ServerState, ServerStatus};
-use protocol::EndpointUri;
+use protocol::{EndpointUri, Hash};
 
 /// The torrent's state machine, lent for one question.
 #[derive(Debug)]
@@ -21,6 +21,10 @@ impl Catalog for TorrentCatalog<'_> {
 
     fn copies(&self) -> Copies {
         self.machine.copies()
+    }
+
+    fn stores(&self, fragment: &Hash) -> bool {
+        self.machine.stores(fragment)
     }
 
     fn servers(&self) -> Vec<ServerStatus> {

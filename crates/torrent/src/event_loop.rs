@@ -13,6 +13,7 @@ use daemon::http::Readiness;
 use daemon::link::{Link, LinkEvent};
 use daemon::metrics::Metrics;
 use daemon::serving::Serving;
+use daemon::turns::Turn;
 use daemon::{Clock, ExitCode, Failure, Shutdown};
 use distribution::torrent::Notice;
 use distribution::view::Change;
@@ -22,7 +23,6 @@ use protocol::event::TorrentEvent;
 use protocol::{EventId, Hash, Revision, encode_torrent};
 use storage::{FragmentWriter, Store, meta};
 use tokio::sync::mpsc;
-use tokio::task::block_in_place;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, error, info, warn};
 
@@ -31,7 +31,7 @@ use crate::config::Config;
 use crate::connection::{self, Appearance};
 
 /// Inputs taken before what follows from them is carried out.
-const BATCH: usize = 64;
+const BATCH: usize = 256;
 /// Changes gathered before they are written, whether or not a promise depends on them.
 const GATHERED_CHANGES: usize = 4096;
 /// The longest that changes are gathered. Under a tracker with leases the heartbeats come first; without them, or without a bus, nothing
@@ -98,10 +98,15 @@ impl EventLoop {
     /// Runs until the torrent is asked to end or cannot go on. The server ends once the goodbye is said.
     pub async fn run(mut self, serving: Serving) -> Result<(), Failure> {
         while let Some(next) = self.next().await {
+            let turn = Turn::begin();
+            let is_busy = matches!(next, Next::Link(_) | Next::Stored(_));
             self.take(next)?;
-            self.take_waiting()?;
+            let is_busy = self.take_waiting()? || is_busy;
             self.execute()?;
             self.tell();
+            if is_busy {
+                turn.rest().await;
+            }
         }
         self.handle(TorrentInput::ShutDown);
         self.execute()?;
@@ -136,14 +141,15 @@ impl EventLoop {
         }
     }
 
-    /// Whatever is there already shares the flush.
-    fn take_waiting(&mut self) -> Result<(), Failure> {
-        for _ in 0..BATCH {
+    /// Whatever is there already shares the flush. Whether there was anything.
+    fn take_waiting(&mut self) -> Result<bool, Failure> {
+        for taken in 0..BATCH {
             let stored = self.stored.try_recv().ok().map(Next::Stored);
-            let Some(next) = stored.or_else(|| self.link.try_next().map(Next::Link)) else { break };
+            let next = stored.or_else(|| self.link.try_next().map(Next::Link));
+            let Some(next) = next else { return Ok(taken > 0) };
             self.take(next)?;
         }
-        Ok(())
+        Ok(true)
     }
 
     fn take(&mut self, next: Next) -> Result<(), Failure> {
@@ -221,7 +227,7 @@ impl EventLoop {
                 TorrentCommand::Delete { fragments } => {
                     // The view that no longer needs them is durable before they go.
                     self.flush()?;
-                    let deleted = block_in_place(|| self.parts.store.fragments().delete_batch(&fragments));
+                    let deleted = self.parts.store.fragments().delete_batch(&fragments);
                     match deleted {
                         Ok(count) => info!(fragments = count, "deleted"),
                         Err(error) => error!(fragments = fragments.len(), "not deleted: {error}"),
@@ -250,7 +256,7 @@ impl EventLoop {
     fn write_gathered(&mut self) -> Result<(), Failure> {
         if let Some(revision) = self.gathered_revision.take() {
             let changes = std::mem::take(&mut self.gathered);
-            let applied = block_in_place(|| self.parts.store.view().apply(&changes, revision));
+            let applied = self.parts.store.view().apply(&changes, revision);
             applied.map_err(|error| Failure::new(ExitCode::Store, error))?;
         }
         Ok(())
@@ -259,7 +265,7 @@ impl EventLoop {
     fn flush(&mut self) -> Result<(), Failure> {
         self.write_gathered()?;
         self.write_at = None;
-        block_in_place(|| self.parts.store.flush()).map_err(|error| Failure::new(ExitCode::Store, error))
+        self.parts.store.flush().map_err(|error| Failure::new(ExitCode::Store, error))
     }
 
     /// For people and monitors: notices, metrics, readiness.

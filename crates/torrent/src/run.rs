@@ -8,6 +8,7 @@ use daemon::http::Readiness;
 use daemon::metrics::Metrics;
 use daemon::serving::Serving;
 use daemon::start::{OwnFragments, advertised, listen, open_store, serve_http};
+use daemon::turns::on_own_thread;
 use daemon::{ExitCode, Failure, Shutdown, logging};
 use distribution::torrent::RememberedTracker;
 use distribution::{Torrent, TorrentConfig};
@@ -56,7 +57,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     let serving = Serving::start(listener, services);
 
     let parts = Parts { config, appearance, machine, store, writer, questions, metrics, readiness, shutdown };
-    EventLoop::new(parts).run(serving).await
+    on_own_thread(async move || EventLoop::new(parts).run(serving).await).await
 }
 
 fn appearance(config: &Config, store: &Store) -> Result<Appearance, Failure> {

@@ -5,7 +5,7 @@ use distribution::tracker::MemberState;
 use distribution::view::View;
 use distribution::{Copies, Tracker};
 use endpoint::{Catalog, Role, ServerState, ServerStatus};
-use protocol::{ClientId, EndpointUri};
+use protocol::{ClientId, EndpointUri, Hash};
 
 /// The tracker's state machine, lent for one question.
 #[derive(Debug)]
@@ -24,6 +24,10 @@ impl Catalog for TrackerCatalog<'_> {
 
     fn copies(&self) -> Copies {
         self.machine.config().copies
+    }
+
+    fn stores(&self, fragment: &Hash) -> bool {
+        self.machine.stores(fragment)
     }
 
     /// Every torrent since the tracker's start: one that left is told of too, with what it had when it was there unknown.

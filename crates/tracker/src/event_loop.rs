@@ -12,24 +12,25 @@ use daemon::http::Readiness;
 use daemon::link::{Link, LinkEvent};
 use daemon::metrics::Metrics;
 use daemon::serving::Serving;
+use daemon::turns::Turn;
 use daemon::{Clock, ExitCode, Failure, Shutdown};
 use distribution::{Audience, RequestId, Tracker, TrackerCommand, TrackerInput};
 use endpoint::Question;
-use protocol::event::{FragmentDistributionDelivered, TrackerEnvelope, TrackerEvent};
+use protocol::event::{TrackerEnvelope, TrackerEvent};
 use protocol::{ClientId, EndpointUri, EventKind, Hash, encode_tracker};
 use storage::Store;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::{block_in_place, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, error, info, warn};
 
 use crate::catalog::TrackerCatalog;
 use crate::config::Config;
 use crate::connection::{ConnectError, Connector, Presence};
+use crate::delivering::{Deliverer, Delivery};
 use crate::uploads::{PublishRefused, UploadRequest};
 
 /// Inputs taken before what follows from them is carried out.
-const BATCH: usize = 64;
+const BATCH: usize = 256;
 
 type Reply = oneshot::Sender<Result<(), PublishRefused>>;
 
@@ -63,37 +64,50 @@ pub struct EventLoop {
     was_up: bool,
     clock: Clock,
     id: ClientId,
+    deliverer: Deliverer,
     unreadable: mpsc::UnboundedReceiver<Hash>,
-    report_unreadable: mpsc::UnboundedSender<Hash>,
     last_request: u64,
     replies: BTreeMap<RequestId, Reply>,
 }
 
 impl EventLoop {
-    pub fn new(parts: Parts) -> Self {
+    /// To be called on the thread that runs it.
+    ///
+    /// # Errors
+    /// If the system gives no thread to deliver fragments.
+    pub fn new(parts: Parts) -> Result<Self, Failure> {
         let (report_unreadable, unreadable) = mpsc::unbounded_channel();
+        let deliverer = Deliverer::start(parts.store.fragments().clone(), report_unreadable);
+        let deliverer = deliverer.map_err(|error| {
+            Failure::text(ExitCode::Failed, format!("no thread to deliver fragments: {error}"))
+        })?;
         let connector = parts.connector.clone();
         let id = parts.config.common.topics.tracker_client_id();
-        Self {
+        Ok(Self {
             link: Link::start(move || connector.clone().open()),
             parts,
             was_up: false,
             clock: Clock::default(),
             id,
+            deliverer,
             unreadable,
-            report_unreadable,
             last_request: 0,
             replies: BTreeMap::new(),
-        }
+        })
     }
 
     /// Runs until the tracker is asked to end or cannot go on. The server ends once the goodbye is said.
     pub async fn run(mut self, serving: Serving) -> Result<(), Failure> {
         while let Some(next) = self.next().await {
+            let turn = Turn::begin();
+            let is_busy = matches!(next, Next::Link(_));
             self.take(next)?;
-            self.take_waiting()?;
+            let is_busy = self.take_waiting()? || is_busy;
             self.execute()?;
             self.tell();
+            if is_busy {
+                turn.rest().await;
+            }
         }
         self.handle(TrackerInput::ShutDown);
         self.execute()?;
@@ -129,13 +143,13 @@ impl EventLoop {
         }
     }
 
-    /// Whatever is there already shares the flush.
-    fn take_waiting(&mut self) -> Result<(), Failure> {
-        for _ in 0..BATCH {
-            let Some(event) = self.link.try_next() else { break };
+    /// Whatever is there already shares the flush. Whether there was anything.
+    fn take_waiting(&mut self) -> Result<bool, Failure> {
+        for taken in 0..BATCH {
+            let Some(event) = self.link.try_next() else { return Ok(taken > 0) };
             self.take(Next::Link(event))?;
         }
-        Ok(())
+        Ok(true)
     }
 
     fn take(&mut self, next: Next) -> Result<(), Failure> {
@@ -228,7 +242,7 @@ impl EventLoop {
     }
 
     fn delete(&self, fragments: &[Hash]) {
-        match block_in_place(|| self.parts.store.fragments().delete_batch(fragments)) {
+        match self.parts.store.fragments().delete_batch(fragments) {
             Ok(deleted) => debug!(deleted, "own copies deleted"),
             Err(error) => error!(fragments = fragments.len(), "own copies not deleted: {error}"),
         }
@@ -241,7 +255,7 @@ impl EventLoop {
         let mut must_flush = false;
         while let Some(command) = self.parts.machine.next_command() {
             if let TrackerCommand::Persist { changes, revision } = command {
-                let applied = block_in_place(|| self.parts.store.view().apply(&changes, revision));
+                let applied = self.parts.store.view().apply(&changes, revision);
                 applied.map_err(|error| store_failed(&error))?;
                 must_flush = true;
             } else if let TrackerCommand::RememberEpoch { epoch } = command {
@@ -253,14 +267,15 @@ impl EventLoop {
             }
         }
         if must_flush {
-            block_in_place(|| self.parts.store.flush()).map_err(|error| store_failed(&error))?;
+            self.parts.store.flush().map_err(|error| store_failed(&error))?;
         }
+        let mut deliveries = Vec::new();
         for command in then {
             match command {
                 TrackerCommand::Persist { .. } | TrackerCommand::RememberEpoch { .. } => {}
                 TrackerCommand::Say { to, envelope, event } => self.say(&to, &envelope, &event),
                 TrackerCommand::Deliver { to, envelope, fragment, receivers } => {
-                    self.deliver(to, envelope, fragment, receivers);
+                    deliveries.extend(self.delivery(&to, envelope, fragment, receivers));
                 }
                 TrackerCommand::Discard { fragments } => self.delete(&fragments),
                 TrackerCommand::Accepted { request } => self.reply(request, Ok(())),
@@ -276,6 +291,7 @@ impl EventLoop {
                 }
             }
         }
+        self.deliverer.deliver(deliveries);
         Ok(())
     }
 
@@ -303,32 +319,18 @@ impl EventLoop {
         outbox.publish(Message { topic, payload, retain: is_presence && *to == Audience::All });
     }
 
-    fn deliver(
+    /// None without a session: who should have had it will be told in another one.
+    fn delivery(
         &self,
-        to: Vec<Audience>,
+        to: &[Audience],
         envelope: TrackerEnvelope,
         fragment: Hash,
         receivers: BTreeSet<ClientId>,
-    ) {
-        let Some(outbox) = self.link.outbox().cloned() else { return };
-        let topics: Vec<String> =
-            to.iter().map(|to| self.topic(EventKind::FragmentDistributionDelivered, to)).collect();
-        let fragments = self.parts.store.fragments().clone();
-        let report = self.report_unreadable.clone();
-        spawn_blocking(move || match fragments.read(&fragment) {
-            Ok(data) => {
-                let event = FragmentDistributionDelivered { hash: fragment, data, receivers };
-                let payload = encode_tracker(&envelope, &event.into());
-                for topic in topics {
-                    outbox.publish(Message::new(topic, payload.clone()));
-                }
-            }
-            Err(error) => {
-                error!(%fragment, "cannot be delivered: {error}");
-                // The event loop has ended: so has the distribution.
-                let _ = report.send(fragment);
-            }
-        });
+    ) -> Option<Delivery> {
+        let outbox = self.link.outbox()?.clone();
+        let kind = EventKind::FragmentDistributionDelivered;
+        let topics = to.iter().map(|to| self.topic(kind, to)).collect();
+        Some(Delivery { outbox, topics, envelope, fragment, receivers })
     }
 
     /// For monitors.

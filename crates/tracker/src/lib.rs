@@ -6,6 +6,7 @@
 mod catalog;
 pub mod config;
 mod connection;
+mod delivering;
 mod event_loop;
 mod run;
 mod uploads;

@@ -8,6 +8,7 @@ use daemon::http::Readiness;
 use daemon::metrics::Metrics;
 use daemon::serving::Serving;
 use daemon::start::{OwnFragments, advertised, listen, open_store, serve_http};
+use daemon::turns::on_own_thread;
 use daemon::{ExitCode, Failure, Shutdown, logging};
 use distribution::limits::{Rhythm, TrackerLimits};
 use distribution::{Tracker, TrackerConfig};
@@ -83,7 +84,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         readiness,
         shutdown,
     };
-    EventLoop::new(parts).run(serving).await
+    on_own_thread(async move || EventLoop::new(parts)?.run(serving).await).await
 }
 
 fn machine(config: &Config, store: &Store, endpoint: &EndpointUri) -> Result<Tracker, Failure> {

@@ -57,7 +57,7 @@ async fn on_sigterm_both_daemons_say_goodbye_once_and_end_with_code_0() {
 }
 
 /// More than fits between a daemon and a client that does not read.
-const LARGE: usize = 32 << 20;
+const LARGE: usize = 20 << 20;
 
 #[tokio::test]
 async fn an_open_stream_is_finished_before_a_daemon_ends() {

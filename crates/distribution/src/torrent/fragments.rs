@@ -55,6 +55,10 @@ impl Holdings {
         Self { held, staged, listed, storing, reserved, used_bytes, digest }
     }
 
+    pub fn has(&self, fragment: &Hash) -> bool {
+        self.held.contains_key(fragment)
+    }
+
     pub fn sizes(&self) -> BTreeMap<Hash, u64> {
         self.held.iter().map(|(hash, holding)| (*hash, holding.size_bytes)).collect()
     }

@@ -205,6 +205,12 @@ impl Torrent {
         self.notices.pop_front()
     }
 
+    /// Whether the bytes of a fragment are in the torrent's own store, staged or confirmed.
+    #[must_use]
+    pub fn stores(&self, fragment: &Hash) -> bool {
+        self.holdings.has(fragment)
+    }
+
     /// The view.
     #[must_use]
     pub const fn view(&self) -> &View {

@@ -217,6 +217,12 @@ impl Tracker {
         self.members.iter()
     }
 
+    /// Whether the bytes of a fragment are in the tracker's own store, as far as is known here.
+    #[must_use]
+    pub fn stores(&self, fragment: &Hash) -> bool {
+        self.distributions.owns(fragment)
+    }
+
     /// How many fragments wait for holders or are on their way to them.
     #[must_use]
     pub fn undistributed(&self) -> usize {

@@ -66,35 +66,22 @@ impl Servers {
     }
 }
 
-/// A file, and those of its fragments that nobody can be asked for. Whether this daemon itself has them is not known to the view.
-pub struct DescribedFile {
-    pub file: proto::File,
-    pub without_holder: Vec<Hash>,
-}
-
-pub fn describe_file(
-    catalog: &dyn Catalog,
-    servers: &Servers,
-    hash: &Hash,
-    info: &FileInfo,
-) -> DescribedFile {
+/// A file that lacks holders can still be read if this daemon has the fragments: the tracker's fresh uploads.
+pub fn describe_file(catalog: &dyn Catalog, servers: &Servers, hash: &Hash, info: &FileInfo) -> proto::File {
     let view = catalog.view();
-    let mut fewest_reachable = usize::MAX;
-    let mut without_holder = Vec::new();
+    let target = servers.target();
+    let (mut is_healthy, mut is_available) = (true, true);
     for fragment in info.fragments.iter() {
         let reachable = servers.reachable_holders(catalog, fragment);
-        fewest_reachable = fewest_reachable.min(reachable);
-        if reachable == 0 {
-            without_holder.push(*fragment);
-        }
+        is_healthy &= reachable >= target.max(1);
+        is_available &= reachable > 0 || catalog.stores(fragment);
     }
-    let target = servers.target();
-    let state = match fewest_reachable {
-        0 => proto::FileState::Unavailable,
-        fewest if fewest < target => proto::FileState::Degraded,
-        _ => proto::FileState::Healthy,
+    let state = match (is_available, is_healthy) {
+        (false, _) => proto::FileState::Unavailable,
+        (true, false) => proto::FileState::Degraded,
+        (true, true) => proto::FileState::Healthy,
     };
-    let file = proto::File {
+    proto::File {
         name: file_name(hash),
         digest: digest_text(hash),
         size_bytes: int64(info.size_bytes),
@@ -104,8 +91,7 @@ pub fn describe_file(
         min_holders: int32(view.fewest_holders(hash).unwrap_or(target)),
         target_holders: int32(target),
         state: state.into(),
-    };
-    DescribedFile { file, without_holder }
+    }
 }
 
 pub fn describe_fragment(

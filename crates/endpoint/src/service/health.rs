@@ -11,15 +11,6 @@ use crate::proto;
 
 /// Counting may take this share of the event loop's time: after a count of 1 ms the next waits for 20 ms.
 const PAUSE_PER_COUNT: u32 = 20;
-/// How many fragments without holder are told apart by name.
-const NAMED_WITHOUT_HOLDER: usize = 20_000;
-
-/// The counts, and the fragments that nobody can be asked for: this daemon may have them itself.
-#[derive(Debug, Clone)]
-pub struct Counts {
-    pub health: proto::NetworkHealth,
-    pub without_holder: Vec<Hash>,
-}
 
 /// The last counts.
 #[derive(Debug, Default)]
@@ -31,12 +22,12 @@ struct Counted {
     key: (Hash, Copies, usize, usize, usize),
     at: Instant,
     took: Duration,
-    counts: Counts,
+    health: proto::NetworkHealth,
 }
 
 impl LastCounts {
     /// The counts of `catalog`: fresh, or at most a short time old if counting takes long.
-    pub fn of(&self, catalog: &dyn Catalog) -> Counts {
+    pub fn of(&self, catalog: &dyn Catalog) -> proto::NetworkHealth {
         let servers = Servers::of(catalog);
         let known = servers.all().count();
         let (registered, suspect) =
@@ -47,16 +38,16 @@ impl LastCounts {
             && (last.key == key
                 || last.at.elapsed() < (last.took * PAUSE_PER_COUNT).min(Duration::from_secs(1)))
         {
-            return last.counts.clone();
+            return last.health;
         }
         let at = Instant::now();
-        let counts = count(catalog, &servers);
-        *last = Some(Counted { key, at, took: at.elapsed(), counts: counts.clone() });
-        counts
+        let health = count(catalog, &servers);
+        *last = Some(Counted { key, at, took: at.elapsed(), health });
+        health
     }
 }
 
-fn count(catalog: &dyn Catalog, servers: &Servers) -> Counts {
+fn count(catalog: &dyn Catalog, servers: &Servers) -> proto::NetworkHealth {
     let view = catalog.view();
     let target = servers.target();
     let mut health = proto::NetworkHealth {
@@ -69,18 +60,12 @@ fn count(catalog: &dyn Catalog, servers: &Servers) -> Counts {
         fragments_under_replicated: 0,
         fragments_unavailable: 0,
     };
-    let mut without_holder = Vec::new();
     for (fragment, _) in view.fragments() {
         match servers.reachable_holders(catalog, &fragment) {
-            0 => {
-                health.fragments_unavailable += 1;
-                if without_holder.len() < NAMED_WITHOUT_HOLDER {
-                    without_holder.push(fragment);
-                }
-            }
-            reachable if reachable < target => health.fragments_under_replicated += 1,
+            0 if !catalog.stores(&fragment) => health.fragments_unavailable += 1,
+            reachable if reachable < target.max(1) => health.fragments_under_replicated += 1,
             _ => {}
         }
     }
-    Counts { health, without_holder }
+    health
 }

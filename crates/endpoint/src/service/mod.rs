@@ -9,7 +9,6 @@ mod health;
 mod pages;
 mod reads;
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +25,7 @@ use crate::proto::endpoint_service_server::{EndpointService, EndpointServiceServ
 use crate::proto::{self, digest_text};
 use crate::serve::MAX_MESSAGE_BYTES;
 use budget::Budget;
-use describe::{DescribedFile, describe_file, describe_role, int32, int64};
+use describe::{describe_file, describe_role, int32, int64};
 use health::LastCounts;
 use pages::FileFilter;
 
@@ -122,33 +121,12 @@ impl EndpointApi {
         tokio::task::spawn_blocking(held).await.map_err(|_| Refusal::ShuttingDown)
     }
 
-    /// Files whose fragments have no holder can still be read if this daemon has those fragments: the tracker's fresh uploads.
-    async fn with_own_fragments(&self, files: Vec<DescribedFile>) -> Result<Vec<proto::File>, Refusal> {
-        let missing: HashSet<Hash> =
-            files.iter().flat_map(|described| described.without_holder.iter().copied()).collect();
-        let own: HashSet<Hash> = if missing.is_empty() {
-            HashSet::new()
-        } else {
-            self.held(missing.into_iter().collect()).await?.into_iter().map(|(hash, _)| hash).collect()
-        };
-        let with_own = |described: DescribedFile| {
-            let mut file = described.file;
-            if !described.without_holder.is_empty()
-                && described.without_holder.iter().all(|hash| own.contains(hash))
-            {
-                file.state = proto::FileState::Degraded.into();
-            }
-            file
-        };
-        Ok(files.into_iter().map(with_own).collect())
-    }
-
     async fn network(&self) -> Result<proto::GetNetworkResponse, Refusal> {
         let last_counts = self.counts.clone();
         let question = move |catalog: &dyn Catalog| {
-            let counts = last_counts.of(catalog);
+            let health = last_counts.of(catalog);
             let view = catalog.view();
-            let response = proto::GetNetworkResponse {
+            proto::GetNetworkResponse {
                 server_id: catalog.id().to_owned(),
                 role: describe_role(catalog.role()).into(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -161,29 +139,19 @@ impl EndpointApi {
                 tracker_endpoints: catalog.tracker_endpoints().iter().map(ToString::to_string).collect(),
                 view_revision: int64(view.revision().0),
                 view_digest: digest_text(&view.digest()),
-                health: None,
-            };
-            (response, counts)
+                health: Some(health),
+            }
         };
-        let (mut response, counts) = self.ask(question).await?;
-        let mut health = counts.health;
-        if !counts.without_holder.is_empty() {
-            let own = int64(self.held(counts.without_holder).await?.len() as u64);
-            health.fragments_unavailable -= own;
-            health.fragments_under_replicated += own;
-        }
-        response.health = Some(health);
-        Ok(response)
+        self.ask(question).await
     }
 
     async fn file(&self, name: &str) -> Result<proto::File, Refusal> {
         let hash = parse_file_name("name", name)?;
         let described = self.ask(move |catalog| {
             let info = catalog.view().file(&hash).ok_or(Refusal::FileNotFound(hash))?;
-            Ok::<_, Refusal>(describe_file(catalog, &describe::Servers::of(catalog), &hash, info))
+            Ok(describe_file(catalog, &describe::Servers::of(catalog), &hash, info))
         });
-        let files = self.with_own_fragments(vec![described.await??]).await?;
-        files.into_iter().next().ok_or(Refusal::FileNotFound(hash))
+        described.await?
     }
 }
 
@@ -224,8 +192,7 @@ impl EndpointService for EndpointApi {
         let after = page_start(&request.page_token)?;
         let filter = FileFilter::of(&request)?;
         let page = self.ask(move |catalog| pages::files_page(catalog, &filter, after, size)).await?;
-        let files = self.with_own_fragments(page.files).await?;
-        Ok(Response::new(proto::ListFilesResponse { files, next_page_token: page.next_page_token }))
+        Ok(Response::new(page))
     }
 
     async fn list_fragments(

@@ -5,7 +5,7 @@ use std::ops::Bound;
 
 use protocol::{ClientId, Hash};
 
-use super::describe::{DescribedFile, Servers, describe_file, describe_fragment, describe_server};
+use super::describe::{Servers, describe_file, describe_fragment, describe_server};
 use crate::catalog::Catalog;
 use crate::errors::Refusal;
 use crate::proto;
@@ -67,18 +67,12 @@ impl FileFilter {
     }
 }
 
-/// One page of files and the token of the next.
-pub struct FilesPage {
-    pub files: Vec<DescribedFile>,
-    pub next_page_token: String,
-}
-
 pub fn files_page(
     catalog: &dyn Catalog,
     filter: &FileFilter,
     after: Option<Hash>,
     page_size: usize,
-) -> FilesPage {
+) -> proto::ListFilesResponse {
     let servers = Servers::of(catalog);
     let start = match after {
         Some(after) => Bound::Excluded(after),
@@ -93,7 +87,7 @@ pub fn files_page(
         }
         if files.len() == page_size || work >= WORK_OF_A_PAGE {
             let next_page_token = last.map(|hash: Hash| hash.to_string()).unwrap_or_default();
-            return FilesPage { files, next_page_token };
+            return proto::ListFilesResponse { files, next_page_token };
         }
         work += 1;
         if filter.matches(info.name.as_ref().map_or("", |name| name.as_str())) {
@@ -102,7 +96,7 @@ pub fn files_page(
         }
         last = Some(*hash);
     }
-    FilesPage { files, next_page_token: String::new() }
+    proto::ListFilesResponse { files, next_page_token: String::new() }
 }
 
 pub fn fragments_page(

@@ -88,11 +88,15 @@ struct FakeCatalog {
     role: Role,
     view: View,
     servers: Vec<ServerStatus>,
+    disk: Arc<FakeDisk>,
 }
 
 impl Catalog for FakeCatalog {
     fn view(&self) -> &View {
         &self.view
+    }
+    fn stores(&self, fragment: &Hash) -> bool {
+        self.disk.size_of(fragment).is_some()
     }
     fn copies(&self) -> Copies {
         Copies::from_number(2)
@@ -272,7 +276,8 @@ fn start_one(
     });
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let (catalog, mut questions) = CatalogHandle::channel(16);
-    let mut fake = FakeCatalog { id: plan.id.into(), role: plan.role, view, servers };
+    let (id, role, own) = (plan.id.into(), plan.role, disk.clone());
+    let mut fake = FakeCatalog { id, role, view, servers, disk: own };
     runtime.spawn(async move {
         while let Some(question) = questions.recv().await {
             question(&mut fake);

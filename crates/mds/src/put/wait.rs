@@ -12,7 +12,7 @@ use crate::exit::{Code, Failure};
 use crate::progress;
 
 /// The pauses between questions: a part of the time that has gone by, so that a wait ends little later than it could.
-const PART_OF_ELAPSED: u32 = 20;
+const PART_OF_ELAPSED: u32 = 12;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 

@@ -15,7 +15,7 @@ use super::buffers::BufferPool;
 use super::error::{PutError, is_no_space};
 use super::files::SegmentFiles;
 use super::index::{Index, Location};
-use super::record::{HEADER_BYTES, HEADER_LEN, HeaderCodec, Kind, Place};
+use super::record::{HEADER_BYTES, HEADER_LEN, HeaderCodec, Place};
 use crate::disk::{Disk, DiskFile};
 use crate::health::{Health, StoreFailed};
 
@@ -232,9 +232,9 @@ impl Log {
         let already_written = written.len();
         for &put in puts {
             let (hash, bytes) = &fragments[put];
+            headers.push(self.codec.fragment(hash, bytes));
             // Checked before: a longer one is `TooLarge`.
             let length_bytes = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-            headers.push(self.codec.encode(hash, Kind::Fragment { length_bytes }));
             let place = Place { segment: active.segment, offset: end };
             written.push(Written { put, location: Location { place, length_bytes } });
             end += HEADER_BYTES + length_bytes;
@@ -286,7 +286,7 @@ impl Log {
         };
         let mut headers: Vec<u8> = Vec::with_capacity(ended.len() * HEADER_LEN);
         for (hash, location) in ended {
-            headers.extend(self.codec.encode(hash, Kind::Tombstone { ended: location.place }));
+            headers.extend(self.codec.tombstone(hash, location.place));
         }
         // A segment may stand out by one record; tombstones for 64 Mi fragments would be the first to overflow.
         let end = u32::try_from(headers.len()).ok().and_then(|length| active.end.checked_add(length));

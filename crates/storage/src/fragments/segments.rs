@@ -4,7 +4,7 @@
 //! record itself is marked dead and its space given back. Until the next checkpoint has made the marks durable, the
 //! tombstone is what ends the record; so a segment is removed only at a checkpoint, after its marks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -54,10 +54,7 @@ impl Log {
     }
 
     fn remove_dead_segments(&self, state: &mut State) -> Result<(), StoreFailed> {
-        let active = state.active.as_ref().map(|active| active.segment);
-        let is_dead =
-            |(segment, live): (&u32, &u32)| (*live == 0 && Some(*segment) != active).then_some(*segment);
-        let dead: Vec<u32> = state.live_by_segment.iter().filter_map(is_dead).collect();
+        let dead = dead_segments(state);
         if dead.is_empty() {
             return Ok(());
         }
@@ -97,11 +94,16 @@ impl Log {
             self.damaged().remove(hash);
             self.uncount(&mut state, *location);
         }
+        let dead = dead_segments(&state);
         for (_, location) in &ended {
-            self.bury(&mut state, *location)?;
+            if dead.contains(&location.place.segment) {
+                // Its space comes back with the whole segment.
+                self.mark_record(&mut state, *location)?;
+            } else {
+                self.bury(&mut state, *location)?;
+            }
         }
-        let active = state.active.as_ref().map(|active| active.segment);
-        if state.live_by_segment.iter().any(|(segment, live)| *live == 0 && Some(*segment) != active) {
+        if !dead.is_empty() {
             self.checkpoint(&mut state)?;
         }
         Ok(ended.len())
@@ -118,10 +120,14 @@ impl Log {
 
     /// Marks a record that the index no longer knows as dead and gives its space back.
     pub fn bury(&self, state: &mut State, location: Location) -> Result<(), StoreFailed> {
-        self.mark_dead(state, location.place)
-            .map_err(|error| self.health.fail("mark a record as deleted", error))?;
+        self.mark_record(state, location)?;
         self.punch(location);
         Ok(())
+    }
+
+    fn mark_record(&self, state: &mut State, location: Location) -> Result<(), StoreFailed> {
+        self.mark_dead(state, location.place)
+            .map_err(|error| self.health.fail("mark a record as deleted", error))
     }
 
     /// Changes the state byte of a record; the next checkpoint makes it durable.
@@ -147,6 +153,14 @@ impl Log {
             self.can_punch.store(false, Ordering::Relaxed);
         }
     }
+}
+
+/// Segments in which nothing lives and that do not grow any more.
+fn dead_segments(state: &State) -> BTreeSet<u32> {
+    let active = state.active.as_ref().map(|active| active.segment);
+    let dead =
+        state.live_by_segment.iter().filter(|(segment, live)| **live == 0 && Some(**segment) != active);
+    dead.map(|(segment, _)| *segment).collect()
 }
 
 impl Drop for Log {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  put ──► verifiers (hash, in parallel) ──► committer (append, one sync, index) ──► on_done
+//!  put_hashed ─────────────────────────────────┘
 //! ```
 //!
 //! So hashing goes on while the disk syncs. Fragments may overtake each other; each is durable when its `on_done` is
@@ -17,12 +18,14 @@ use bytes::Bytes;
 use protocol::Hash;
 
 use super::error::PutError;
-use super::{Fragments, verify};
+use super::{Fragments, check_length, verify};
 
 /// Most payload bytes that share one sync.
 const MAX_BATCH_BYTES: usize = 16 << 20;
 /// Most fragments that share one sync.
 const MAX_BATCH_FRAGMENTS: usize = 512;
+/// Most payload bytes that are hashed before they go on together: small fragments wake the committer once for many.
+const MAX_VERIFIED_BYTES: usize = 1 << 20;
 /// Half of the processors hash at most; the other half has the rest of the daemon.
 const MAX_VERIFIERS: usize = 4;
 
@@ -37,9 +40,16 @@ pub struct FragmentWriter {
 
 #[derive(Debug)]
 struct Shared {
-    to_verify: Option<Sender<Put>>,
+    /// None only while the threads are asked to end.
+    queues: Option<Queues>,
     waiting_bytes: Arc<AtomicU64>,
     threads: Vec<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Queues {
+    to_verify: Sender<Put>,
+    to_commit: Sender<Vec<Put>>,
 }
 
 /// A put on its way. Dropped before it is done, it says so: `on_done` is called whatever happens.
@@ -65,20 +75,37 @@ impl FragmentWriter {
         }
         let committer = thread::Builder::new().name("store-commit".into());
         threads.push(committer.spawn(move || commit_all(&fragments, &verified))?);
-        let shared = Shared { to_verify: Some(to_verify), waiting_bytes: Arc::default(), threads };
+        let queues = Some(Queues { to_verify, to_commit });
+        let shared = Shared { queues, waiting_bytes: Arc::default(), threads };
         Ok(Self { shared: Arc::new(shared) })
     }
 
     /// Stores a fragment after verifying that it hashes to its name. Returns at once, however much is waiting: the
     /// caller bounds that, by what it has in flight or by [`FragmentWriter::waiting_bytes`].
     pub fn put(&self, hash: Hash, bytes: Bytes, on_done: OnDone) {
+        let put = self.begin(hash, bytes, on_done);
+        if let Some(queues) = &self.shared.queues {
+            // If the threads are gone, dropping the put tells its caller.
+            drop(queues.to_verify.send(put));
+        }
+    }
+
+    /// The same for a fragment that the caller itself has just named by hashing these bytes: they are not hashed again.
+    pub fn put_hashed(&self, hash: Hash, bytes: Bytes, on_done: OnDone) {
+        if let Err(error) = check_length(&hash, &bytes) {
+            return on_done(Err(error));
+        }
+        let put = self.begin(hash, bytes, on_done);
+        if let Some(queues) = &self.shared.queues {
+            // If the threads are gone, dropping the put tells its caller.
+            drop(queues.to_commit.send(vec![put]));
+        }
+    }
+
+    fn begin(&self, hash: Hash, bytes: Bytes, on_done: OnDone) -> Put {
         let waiting_bytes = self.shared.waiting_bytes.clone();
         waiting_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        let put = Put { hash, bytes, on_done: Some(on_done), waiting_bytes };
-        if let Some(to_verify) = &self.shared.to_verify {
-            // If the threads are gone, dropping the put tells its caller.
-            drop(to_verify.send(put));
-        }
+        Put { hash, bytes, on_done: Some(on_done), waiting_bytes }
     }
 
     /// Payload bytes of all puts that are not done.
@@ -88,25 +115,43 @@ impl FragmentWriter {
     }
 }
 
-fn verify_all(unverified: &Mutex<Receiver<Put>>, to_commit: &Sender<Put>) {
+fn verify_all(unverified: &Mutex<Receiver<Put>>, to_commit: &Sender<Vec<Put>>) {
     loop {
-        let next = unverified.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(mut put) = next else { return };
-        match verify(&put.hash, &put.bytes) {
-            Ok(()) => drop(to_commit.send(put)),
-            Err(error) => put.done(Err(error)),
+        // The lock is only for taking: others hash at the same time.
+        let puts = take_waiting(&unverified.lock().unwrap_or_else(PoisonError::into_inner));
+        let Some(puts) = puts else { return };
+        let mut verified = Vec::with_capacity(puts.len());
+        for mut put in puts {
+            match verify(&put.hash, &put.bytes) {
+                Ok(()) => verified.push(put),
+                Err(error) => put.done(Err(error)),
+            }
+        }
+        if !verified.is_empty() {
+            drop(to_commit.send(verified));
         }
     }
 }
 
-fn commit_all(fragments: &Fragments, verified: &Receiver<Put>) {
-    while let Ok(first) = verified.recv() {
-        let mut bytes = first.bytes.len();
-        let mut batch = vec![first];
+/// What waits, or what comes first. None when nothing more will come.
+fn take_waiting(unverified: &Receiver<Put>) -> Option<Vec<Put>> {
+    let mut puts = vec![unverified.recv().ok()?];
+    let mut bytes = puts[0].bytes.len();
+    while bytes < MAX_VERIFIED_BYTES {
+        let Ok(put) = unverified.try_recv() else { break };
+        bytes += put.bytes.len();
+        puts.push(put);
+    }
+    Some(puts)
+}
+
+fn commit_all(fragments: &Fragments, verified: &Receiver<Vec<Put>>) {
+    while let Ok(mut batch) = verified.recv() {
+        let mut bytes: usize = batch.iter().map(|put| put.bytes.len()).sum();
         while bytes < MAX_BATCH_BYTES && batch.len() < MAX_BATCH_FRAGMENTS {
-            let Ok(put) = verified.try_recv() else { break };
-            bytes += put.bytes.len();
-            batch.push(put);
+            let Ok(puts) = verified.try_recv() else { break };
+            bytes += puts.iter().map(|put| put.bytes.len()).sum::<usize>();
+            batch.extend(puts);
         }
         let content = batch.iter().map(|put| (put.hash, put.bytes.clone())).collect();
         for (mut put, result) in batch.into_iter().zip(fragments.log.put_verified(content)) {
@@ -138,7 +183,7 @@ impl fmt::Debug for Put {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        self.to_verify = None;
+        self.queues = None;
         for handle in self.threads.drain(..) {
             // The last handle may be dropped inside `on_done`; a thread cannot wait for itself. A thread that
             // panicked has said so already.

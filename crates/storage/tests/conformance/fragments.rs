@@ -145,6 +145,28 @@ pub fn a_flipped_bit_is_noticed_and_a_new_copy_taken<B: Backend>() {
     assert_holds(&backend.open(), &fragments);
 }
 
+/// The reader that only compares checksums finds the same damage, and reads what has been put anew.
+pub fn a_flipped_bit_does_not_match_the_checksum_either<B: Backend>() {
+    let backend = B::new();
+    let fragments: Vec<_> = (0..2).map(|seed| fragment(seed, 500)).collect();
+    let store = backend.open();
+    put_all(&store, &fragments);
+    for (hash, bytes) in &fragments {
+        assert_eq!(store.fragments().read_checksummed(hash).unwrap(), bytes);
+    }
+    let segments = backend.segments();
+    let (name, content) = read_all(&*segments).remove(0);
+    for at in [HEADER, HEADER + 499] {
+        overwrite(&*segments, &name, at as u64, &[content[at] ^ 0x80]);
+        let read = store.fragments().read_checksummed(&fragments[0].0);
+        assert!(matches!(read, Err(ReadError::Damaged(damaged)) if damaged == fragments[0].0));
+        overwrite(&*segments, &name, at as u64, &[content[at]]);
+    }
+    assert_eq!(store.fragments().read_checksummed(&fragments[1].0).unwrap(), fragments[1].1);
+    let missing = fragment(9, 1).0;
+    assert!(matches!(store.fragments().read_checksummed(&missing), Err(ReadError::Missing(_))));
+}
+
 /// With the index lost too, everything else has to be found again behind the damage.
 pub fn damage_in_the_middle_costs_only_what_it_hit<B: Backend>() {
     for at in [0, 5, HEADER - 1, HEADER, HEADER + 199] {
@@ -287,6 +309,22 @@ pub fn the_writer_stores_and_answers_each_put_once<B: Backend>() {
     assert_eq!(seen.iter().map(|(hash, _)| *hash).collect::<Vec<_>>(), expected);
     assert!(seen.iter().all(|(_, result)| result.is_ok()));
     assert_holds(&store, &fragments);
+}
+
+pub fn the_writer_stores_what_its_caller_has_hashed<B: Backend>() {
+    let backend = B::new();
+    let store = backend.open();
+    let writer = FragmentWriter::start(store.fragments().clone()).unwrap();
+    let (answers, answered) = mpsc::channel();
+    for (hash, bytes) in [fragment(1, 300), fragment(2, MAX_FRAGMENT_BYTES as usize + 1)] {
+        let answers = answers.clone();
+        writer.put_hashed(hash, bytes, Box::new(move |result| answers.send((hash, result)).unwrap()));
+    }
+    drop((writer, answers));
+    let mut results: Vec<_> = answered.iter().collect();
+    results.sort_by_key(|(_, result)| result.is_err());
+    assert!(results[0].1.is_ok() && matches!(results[1].1, Err(PutError::TooLarge { .. })), "{results:?}");
+    assert_holds(&store, &[fragment(1, 300)]);
 }
 
 pub fn readers_never_see_wrong_bytes_while_others_delete_and_put<B: Backend>() {

@@ -20,7 +20,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use super::registry::{SharedUpload, lock};
 
 /// Most bytes of one stream that are received and not yet durable.
-const IN_FLIGHT_BYTES: u32 = 16 << 20;
+const IN_FLIGHT_BYTES: u32 = 8 << 20;
 /// Most fragments of one stream that wait to be hashed.
 const WAITING_FRAGMENTS: usize = 8;
 
@@ -190,6 +190,7 @@ fn store(
     failure: &Failure,
 ) -> Result<(), Refusal> {
     let Fragment { digest, file_offset, bytes } = fragment;
+    // What its sender named is hashed by the writer, beside what is named here.
     let hash = digest.unwrap_or_else(|| Hash::of(&bytes));
     let size_bytes = bytes.len() as u64;
     {
@@ -214,7 +215,10 @@ fn store(
         }
         drop(permit);
     };
-    writer.put(hash, bytes, Box::new(on_done));
+    match digest {
+        Some(_) => writer.put(hash, bytes, Box::new(on_done)),
+        None => writer.put_hashed(hash, bytes, Box::new(on_done)),
+    }
     Ok(())
 }
 

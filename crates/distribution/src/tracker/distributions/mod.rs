@@ -64,6 +64,10 @@ impl Distributions {
         self.own.extend(fragments);
     }
 
+    pub fn owns(&self, fragment: &Hash) -> bool {
+        self.own.contains(fragment)
+    }
+
     /// How many fragments wait for holders or are on their way to them, as far as is known yet.
     pub fn undistributed(&self) -> usize {
         match &self.returning {
