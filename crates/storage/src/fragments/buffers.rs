@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use bytes::Bytes;
 
 /// Most bytes that lie idle in the pool.
-const MAX_IDLE_BYTES: usize = 8 << 20;
+const MAX_IDLE_BYTES: usize = 2 << 20;
 /// Buffers are a multiple of this long, so that fragments of nearly one size share them.
 const ROUND_BYTES: usize = 64 << 10;
 

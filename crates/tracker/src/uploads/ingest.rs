@@ -20,7 +20,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use super::registry::{SharedUpload, lock};
 
 /// Most bytes of one stream that are received and not yet durable.
-const IN_FLIGHT_BYTES: u32 = 8 << 20;
+const IN_FLIGHT_BYTES: u32 = 4 << 20;
 /// Most fragments of one stream that wait to be hashed.
 const WAITING_FRAGMENTS: usize = 8;
 
