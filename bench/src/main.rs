@@ -5,11 +5,13 @@
 //!  ideal   SHA-256, base64 in JSON, QoS 1 through Mosquitto, three subscribers that check and append to a log;
 //!          three servers that stream to one client that checks; nothing else around it
 //!  ours    tracker, torrents and mds as a user runs them
+//!  rqbit   BitTorrent with the same number of peers, where rqbit and mktorrent are installed
 //! ```
 //!
 //! Everything that is measured is a process of its own, so CPU and memory are those that the kernel counts for it. Wall
 //! time depends on what else the machine does; CPU seconds per GB and ratios within one run depend on it far less.
 
+mod bittorrent;
 mod cluster;
 mod data;
 mod floor;

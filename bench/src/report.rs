@@ -167,6 +167,10 @@ impl Figures<'_> {
             let [ideal, ours] = [Subject::Ideal, Subject::Ours].map(|subject| key(Job::Get, subject, size));
             let ratio = self::ratio(self.median(ours, Sample::rate), self.median(ideal, Sample::rate));
             bar("get, MB/s / ideal's", &format!("{} KiB", size >> 10), "(none)", ratio, true);
+            let other = key(Job::Get, Subject::BitTorrent, size);
+            let ratio = self::ratio(self.median(ours, Sample::rate), self.median(other, Sample::rate));
+            let is_met = ratio.is_some_and(|ratio| ratio >= 0.7);
+            bar("get, MB/s / rqbit's", &format!("{} KiB", size >> 10), "at least 0.7", ratio, is_met);
         }
         for size in self.sizes_of(Job::Put) {
             let fragments = format!("{} KiB", size >> 10);
@@ -234,6 +238,7 @@ fn subject_name(subject: Subject) -> &'static str {
         Subject::Floor => "floor",
         Subject::Ideal => "ideal",
         Subject::Ours => "ours",
+        Subject::BitTorrent => "rqbit",
     }
 }
 

@@ -11,7 +11,7 @@ use clap::ValueEnum;
 use crate::process::Process;
 use crate::report;
 use crate::sample::{Job, Key, Role, Sample, Subject};
-use crate::{Scratch, cluster, data, floor, ideal, machine};
+use crate::{Scratch, bittorrent, cluster, data, floor, ideal, machine};
 
 /// What is measured.
 #[derive(Debug, clap::Args)]
@@ -35,7 +35,7 @@ pub struct Options {
     #[arg(long, default_value = "target/bench")]
     dir: PathBuf,
     /// Measure only these.
-    #[arg(long, value_delimiter = ',', default_values_t = [Only::Floor, Only::Ideal, Only::Ours])]
+    #[arg(long, value_delimiter = ',', default_values_t = [Only::Floor, Only::Ideal, Only::Ours, Only::Bittorrent])]
     only: Vec<Only>,
     /// Use the programs in this directory instead of building them.
     #[arg(long, value_name = "DIR")]
@@ -53,6 +53,7 @@ enum Only {
     Floor,
     Ideal,
     Ours,
+    Bittorrent,
 }
 
 impl std::fmt::Display for Only {
@@ -61,6 +62,7 @@ impl std::fmt::Display for Only {
             Self::Floor => "floor",
             Self::Ideal => "ideal",
             Self::Ours => "ours",
+            Self::Bittorrent => "bittorrent",
         })
     }
 }
@@ -74,6 +76,11 @@ pub fn run(options: &Options) -> Result<()> {
         None => PathBuf::new(),
     };
     let source = data::file(&options.dir, options.mib)?;
+    if options.only.contains(&Only::Bittorrent) && !bittorrent::is_installed() {
+        eprintln!(
+            "BitTorrent is left out: `apt-get install mktorrent` and `cargo install rqbit` bring what it needs"
+        );
+    }
     let mut samples = Vec::new();
     for repetition in 1..=options.reps {
         eprintln!("repetition {repetition} of {}", options.reps);
@@ -114,6 +121,8 @@ fn measure(
     let (directory, copies) = (options.dir.as_path(), options.copies);
     let measured = match only {
         Only::Floor => vec![measure_floor(directory, source, fragment_size_bytes, copies)?],
+        Only::Bittorrent if !bittorrent::is_installed() => Vec::new(),
+        Only::Bittorrent => bittorrent::measure(directory, source, fragment_size_bytes, copies)?.to_vec(),
         Only::Ideal => ideal::measure(directory, source, fragment_size_bytes, copies)?.to_vec(),
         Only::Ours => {
             let torrents = options.torrents.unwrap_or(copies);

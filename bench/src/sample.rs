@@ -33,6 +33,7 @@ pub enum Subject {
     Floor,
     Ideal,
     Ours,
+    BitTorrent,
 }
 
 /// What is done.

@@ -75,6 +75,12 @@ impl Outbox {
         self.refused.load(Ordering::Relaxed)
     }
 
+    /// Whether the session is over: whatever is published now is dropped.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.queue.lost().is_some()
+    }
+
     /// Ends the session so that the broker does not publish the will: waits until everything published
     /// so far is acknowledged, but not longer than [`close_timeout`](crate::SessionOptions::close_timeout), then
     /// says goodbye. What other clones publish from now on is dropped.

@@ -14,7 +14,7 @@ use tokio::task::yield_now;
 
 use crate::{ExitCode, Failure};
 
-/// A turn that heard something takes at least this long.
+/// A turn that heard or stored something takes at least this long.
 pub const MIN_TURN: Duration = Duration::from_millis(2);
 
 /// Runs an event loop on a thread of its own, which nothing else uses, until it ends.
@@ -64,5 +64,42 @@ impl Turn {
         if let Some(rest) = MIN_TURN.checked_sub(self.began.elapsed()) {
             thread::sleep(rest);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::rc::Rc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_an_event_loop_ends_with_is_passed_on() {
+        on_own_thread(async || Ok(())).await.unwrap();
+        let failure = on_own_thread(async || Err(Failure::text(ExitCode::Store, "full"))).await.unwrap_err();
+        assert_eq!((failure.code, failure.error.to_string()), (ExitCode::Store, "full".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn an_event_loop_that_panics_is_a_failure() {
+        let failure = on_own_thread(async || panic!("on purpose")).await.unwrap_err();
+        assert_eq!(failure.code, ExitCode::Failed);
+    }
+
+    #[test]
+    fn the_session_writes_before_the_thread_rests() {
+        let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let local = tokio::task::LocalSet::new();
+        local.block_on(&runtime, async {
+            let written = Rc::new(Cell::new(false));
+            let session = written.clone();
+            tokio::task::spawn_local(async move { session.set(true) });
+            let turn = Turn::begin();
+            let began = turn.began;
+            turn.rest().await;
+            assert!(written.get());
+            assert!(began.elapsed() >= MIN_TURN);
+        });
     }
 }

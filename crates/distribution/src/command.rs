@@ -58,6 +58,8 @@ pub enum TrackerCommand {
         fragment: Hash,
         /// Who should store it.
         receivers: BTreeSet<ClientId>,
+        /// Whether an attempt before this one failed: the tracker's own bytes are in doubt.
+        is_repeated: bool,
     },
     /// Delete the tracker's own bytes of these fragments: enough torrents have confirmed that they hold them.
     Discard {

@@ -16,8 +16,8 @@ pub trait Catalog {
     fn view(&self) -> &View;
     /// How many holders each fragment should have.
     fn copies(&self) -> Copies;
-    /// Whether the daemon has the bytes of a fragment on its own disk, whoever else holds it. Must be cheap: it is asked for every
-    /// fragment of a file.
+    /// Whether the daemon has the bytes of a fragment on its own disk, as far as its event loop knows, whoever else holds it. Must be
+    /// cheap: it is asked for every fragment of a file.
     fn stores(&self, fragment: &Hash) -> bool;
     /// All torrents that the daemon knows of, also those that are not registered.
     fn servers(&self) -> Vec<ServerStatus>;

@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! DATA_DIR/lock          locked while a process has the store open
-//! DATA_DIR/format        two lines: "mds-store 1 <id>", where 1 is the version of everything below; "starts <n>"
+//! DATA_DIR/format        two lines: "mds-store 2 <id>", where 2 is the version of everything below; "starts <n>"
 //! DATA_DIR/db/           sled: the view, the meta values, the index of the fragments
 //! DATA_DIR/segments/     the fragments' bytes; see `fragments::record` for the layout
 //! DATA_DIR/db.damaged-N  a database that could not be opened
 //! ```
+//!
+//! In version 1 the records of the segments had no checksum of their payload; they are read as they are.
 //!
 //! The id is made with the store and ties segments to their index. Id and number of starts are not in the database, so
 //! that they survive its loss: a torrent whose number of starts went back would not be believed.
@@ -19,8 +21,10 @@ use uuid::Uuid;
 
 use crate::store::OpenError;
 
-/// The version of the format that this code reads and writes.
-pub(crate) const FORMAT_VERSION: u32 = 1;
+/// The version of the format that this code writes.
+pub(crate) const FORMAT_VERSION: u32 = 2;
+/// The oldest version that it reads. What it writes into such a store, older programs would not understand: it becomes one of this version.
+const OLDEST_VERSION: u32 = 1;
 const FORMAT_NAME: &str = "mds-store";
 /// Longer than any format file of ours.
 const MAX_FORMAT_BYTES: u64 = 4096;
@@ -74,8 +78,10 @@ fn read_format(path: &Path) -> io::Result<Option<String>> {
 
 fn parse_format(text: &str) -> Option<Identity> {
     let (format, starts) = text.split_once("\nstarts ")?;
-    let id = format.strip_prefix(FORMAT_NAME)?.strip_prefix(' ')?;
-    let id = id.strip_prefix(&FORMAT_VERSION.to_string())?.strip_prefix(' ')?;
+    let (version, id) = format.strip_prefix(FORMAT_NAME)?.strip_prefix(' ')?.split_once(' ')?;
+    if !(OLDEST_VERSION..=FORMAT_VERSION).contains(&version.parse().ok()?) {
+        return None;
+    }
     Some(Identity { id: Uuid::try_parse(id).ok()?, starts: starts.parse().ok()? })
 }
 
@@ -108,13 +114,25 @@ mod tests {
     }
 
     #[test]
+    fn a_store_of_the_first_version_becomes_one_of_this() {
+        let directory = tempfile::tempdir().unwrap();
+        let id = "67e55044-10b1-426f-9247-bb680e5fe0c8";
+        fs::write(directory.path().join("format"), format!("mds-store 1 {id}\nstarts 6\n")).unwrap();
+        let identity = start(directory.path()).unwrap();
+        assert_eq!(identity, Identity { id: Uuid::try_parse(id).unwrap(), starts: 7 });
+        let format = fs::read_to_string(directory.path().join("format")).unwrap();
+        assert_eq!(format, format!("mds-store 2 {id}\nstarts 7\n"));
+    }
+
+    #[test]
     fn what_is_not_ours_is_left_alone() {
         let id = "67e55044-10b1-426f-9247-bb680e5fe0c8";
         let texts = [
             String::new(),
             "\u{1}".into(),
             format!("mds-store 1 {id}"),
-            format!("mds-store 2 {id}\nstarts 1"),
+            format!("mds-store 0 {id}\nstarts 1"),
+            format!("mds-store 3 {id}\nstarts 1"),
         ];
         for found in texts {
             let directory = tempfile::tempdir().unwrap();

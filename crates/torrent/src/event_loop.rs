@@ -146,6 +146,7 @@ impl EventLoop {
         for taken in 0..BATCH {
             let stored = self.stored.try_recv().ok().map(Next::Stored);
             let next = stored.or_else(|| self.link.try_next().map(Next::Link));
+            let next = next.or_else(|| self.parts.questions.try_recv().ok().map(Next::Asked));
             let Some(next) = next else { return Ok(taken > 0) };
             self.take(next)?;
         }

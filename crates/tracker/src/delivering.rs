@@ -1,11 +1,12 @@
 //! Delivering fragments: they are read and encoded on a thread of its own, so that the event loop goes on answering.
 //!
-//! How much waits here is bounded by what the state machine has in flight.
+//! How much waits here is bounded by what the state machine has in flight in one session; what was promised in a session that is over
+//! is passed over.
 
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use bus::{Message, Outbox};
 use protocol::event::{FragmentDistributionDelivered, TrackerEnvelope};
@@ -27,13 +28,22 @@ pub struct Delivery {
     pub fragment: Hash,
     /// Who should store it.
     pub receivers: BTreeSet<ClientId>,
+    /// Whether the bytes are in doubt and hashed first. Otherwise their checksum must do: the receivers hash them.
+    pub is_repeated: bool,
 }
 
-/// The thread that delivers. It ends when this is dropped.
+/// The thread that delivers. It has ended when this is dropped.
 #[derive(Debug)]
 pub struct Deliverer {
-    deliveries: Sender<Vec<Delivery>>,
+    /// None only while the thread is asked to end.
+    deliveries: Option<Sender<Vec<Delivery>>>,
+    thread: Option<JoinHandle<()>>,
 }
+
+/// The thread has panicked, and said so.
+#[derive(Debug, thiserror::Error)]
+#[error("the thread that delivers fragments has ended")]
+pub struct Ended;
 
 impl Deliverer {
     /// Starts the thread. Fragments that cannot be read are reported to `unreadable`.
@@ -42,25 +52,42 @@ impl Deliverer {
     /// If the system gives no thread.
     pub fn start(fragments: Fragments, unreadable: UnboundedSender<Hash>) -> io::Result<Self> {
         let (deliveries, waiting) = mpsc::channel();
-        thread::Builder::new()
-            .name("deliver".into())
-            .spawn(move || deliver_all(&fragments, &waiting, &unreadable))?;
-        Ok(Self { deliveries })
+        let thread = thread::Builder::new().name("deliver".into());
+        let thread = thread.spawn(move || deliver_all(&fragments, &waiting, &unreadable))?;
+        Ok(Self { deliveries: Some(deliveries), thread: Some(thread) })
     }
 
     /// Delivers what a turn of the event loop brought, after all that was to be delivered before.
-    pub fn deliver(&self, deliveries: Vec<Delivery>) {
-        if !deliveries.is_empty() {
-            // The thread ends only after this, or with a panic that has been told.
-            drop(self.deliveries.send(deliveries));
+    ///
+    /// # Errors
+    /// If the thread has panicked: nothing would be delivered any more.
+    pub fn deliver(&self, deliveries: Vec<Delivery>) -> Result<(), Ended> {
+        if deliveries.is_empty() {
+            return Ok(());
+        }
+        let thread = self.deliveries.as_ref().ok_or(Ended)?;
+        thread.send(deliveries).map_err(|_| Ended)
+    }
+}
+
+impl Drop for Deliverer {
+    fn drop(&mut self) {
+        self.deliveries = None;
+        if let Some(thread) = self.thread.take() {
+            // One that panicked has said so already.
+            drop(thread.join());
         }
     }
 }
 
 fn deliver_all(fragments: &Fragments, waiting: &Receiver<Vec<Delivery>>, unreadable: &UnboundedSender<Hash>) {
-    for Delivery { outbox, topics, envelope, fragment, receivers } in waiting.iter().flatten() {
-        // The receivers hash what they get.
-        match fragments.read_checksummed(&fragment) {
+    for Delivery { outbox, topics, envelope, fragment, receivers, is_repeated } in waiting.iter().flatten() {
+        if outbox.is_lost() {
+            continue;
+        }
+        let read =
+            if is_repeated { fragments.read(&fragment) } else { fragments.read_checksummed(&fragment) };
+        match read {
             Ok(data) => {
                 let event = FragmentDistributionDelivered { hash: fragment, data, receivers };
                 let payload = encode_tracker(&envelope, &event.into());

@@ -1,9 +1,9 @@
 //! Waits for exactly one thing at a time and decides nothing: the state machine does.
 //!
 //! What follows is carried out for a whole batch of inputs: changes are written, flushed once, and only then anything is published or
-//! answered. Fragments are read and encoded on other threads, because that is where the time goes.
+//! answered. Fragments are read and encoded on another thread (`delivering`), because that is where the time goes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bus::Message;
@@ -59,12 +59,13 @@ enum Next {
 
 #[derive(Debug)]
 pub struct EventLoop {
+    /// Before the store, which ends with its last user.
+    deliverer: Deliverer,
     parts: Parts,
     link: Link<Presence, ConnectError>,
     was_up: bool,
     clock: Clock,
     id: ClientId,
-    deliverer: Deliverer,
     unreadable: mpsc::UnboundedReceiver<Hash>,
     last_request: u64,
     replies: BTreeMap<RequestId, Reply>,
@@ -146,8 +147,11 @@ impl EventLoop {
     /// Whatever is there already shares the flush. Whether there was anything.
     fn take_waiting(&mut self) -> Result<bool, Failure> {
         for taken in 0..BATCH {
-            let Some(event) = self.link.try_next() else { return Ok(taken > 0) };
-            self.take(Next::Link(event))?;
+            let next = self.link.try_next().map(Next::Link);
+            let next = next.or_else(|| self.parts.questions.try_recv().ok().map(Next::Asked));
+            let next = next.or_else(|| self.parts.requests.try_recv().ok().map(Next::Requested));
+            let Some(next) = next else { return Ok(taken > 0) };
+            self.take(next)?;
         }
         Ok(true)
     }
@@ -274,8 +278,21 @@ impl EventLoop {
             match command {
                 TrackerCommand::Persist { .. } | TrackerCommand::RememberEpoch { .. } => {}
                 TrackerCommand::Say { to, envelope, event } => self.say(&to, &envelope, &event),
-                TrackerCommand::Deliver { to, envelope, fragment, receivers } => {
-                    deliveries.extend(self.delivery(&to, envelope, fragment, receivers));
+                TrackerCommand::Deliver { to, envelope, fragment, receivers, is_repeated } => {
+                    // Without a session nobody is there who asked for it.
+                    deliveries.extend(self.link.outbox().map(|outbox| {
+                        Delivery {
+                            outbox: outbox.clone(),
+                            topics: to
+                                .iter()
+                                .map(|to| self.topic(EventKind::FragmentDistributionDelivered, to))
+                                .collect(),
+                            envelope,
+                            fragment,
+                            receivers,
+                            is_repeated,
+                        }
+                    }));
                 }
                 TrackerCommand::Discard { fragments } => self.delete(&fragments),
                 TrackerCommand::Accepted { request } => self.reply(request, Ok(())),
@@ -291,8 +308,7 @@ impl EventLoop {
                 }
             }
         }
-        self.deliverer.deliver(deliveries);
-        Ok(())
+        self.deliverer.deliver(deliveries).map_err(|ended| Failure::new(ExitCode::Failed, ended))
     }
 
     fn reply(&mut self, request: RequestId, result: Result<(), PublishRefused>) {
@@ -317,20 +333,6 @@ impl EventLoop {
         debug!(topic, ?event, "said");
         let is_presence = matches!(event, TrackerEvent::TrackerHello(_) | TrackerEvent::TrackerGoodbye(_));
         outbox.publish(Message { topic, payload, retain: is_presence && *to == Audience::All });
-    }
-
-    /// None without a session: who should have had it will be told in another one.
-    fn delivery(
-        &self,
-        to: &[Audience],
-        envelope: TrackerEnvelope,
-        fragment: Hash,
-        receivers: BTreeSet<ClientId>,
-    ) -> Option<Delivery> {
-        let outbox = self.link.outbox()?.clone();
-        let kind = EventKind::FragmentDistributionDelivered;
-        let topics = to.iter().map(|to| self.topic(kind, to)).collect();
-        Some(Delivery { outbox, topics, envelope, fragment, receivers })
     }
 
     /// For monitors.

@@ -175,7 +175,7 @@ impl TrackerNode {
                     let payload = protocol::encode_tracker(&envelope, &event);
                     said.push(Publication { topic: topic(&self.topics, kind, &to), payload, retain });
                 }
-                TrackerCommand::Deliver { to, envelope, fragment, receivers } => {
+                TrackerCommand::Deliver { to, envelope, fragment, receivers, is_repeated: _ } => {
                     let Some(data) = self.disk.fragments.get(&fragment).cloned() else {
                         unreadable.push(fragment);
                         continue;

@@ -205,7 +205,7 @@ impl Torrent {
         self.notices.pop_front()
     }
 
-    /// Whether the bytes of a fragment are in the torrent's own store, staged or confirmed.
+    /// Whether the bytes of a fragment are in the torrent's own store, staged or confirmed, as far as is known here.
     #[must_use]
     pub fn stores(&self, fragment: &Hash) -> bool {
         self.holdings.has(fragment)

@@ -12,13 +12,16 @@ use crate::proto;
 /// Counting may take this share of the event loop's time: after a count of 1 ms the next waits for 20 ms.
 const PAUSE_PER_COUNT: u32 = 20;
 
+/// How old an answer may be, unless counting takes long.
+const MAX_AGE: Duration = Duration::from_secs(1);
+
 /// The last counts.
 #[derive(Debug, Default)]
 pub struct LastCounts(Mutex<Option<Counted>>);
 
 #[derive(Debug)]
 struct Counted {
-    /// What the counts depend on.
+    /// What the counts depend on besides the own disk.
     key: (Hash, Copies, usize, usize, usize),
     at: Instant,
     took: Duration,
@@ -34,11 +37,13 @@ impl LastCounts {
             (servers.count(ServerState::Registered), servers.count(ServerState::Suspect));
         let key = (catalog.view().digest(), catalog.copies(), registered, suspect, known);
         let mut last = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(last) = &*last
-            && (last.key == key
-                || last.at.elapsed() < (last.took * PAUSE_PER_COUNT).min(Duration::from_secs(1)))
-        {
-            return last.health;
+        if let Some(last) = &*last {
+            let pause = last.took * PAUSE_PER_COUNT;
+            // What is on the own disk counts too and is in no key, so equal keys only stretch it.
+            let is_fresh_for = if last.key == key { pause.max(MAX_AGE) } else { pause.min(MAX_AGE) };
+            if last.at.elapsed() < is_fresh_for {
+                return last.health;
+            }
         }
         let at = Instant::now();
         let health = count(catalog, &servers);

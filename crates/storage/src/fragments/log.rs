@@ -232,9 +232,9 @@ impl Log {
         let already_written = written.len();
         for &put in puts {
             let (hash, bytes) = &fragments[put];
-            headers.push(self.codec.fragment(hash, bytes));
             // Checked before: a longer one is `TooLarge`.
             let length_bytes = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+            headers.push(self.codec.fragment(hash, length_bytes, bytes));
             let place = Place { segment: active.segment, offset: end };
             written.push(Written { put, location: Location { place, length_bytes } });
             end += HEADER_BYTES + length_bytes;

@@ -1,7 +1,8 @@
 //! Fragments by their hash, in append-only segment files.
 //!
 //! What `put_batch` answers with `Ok` survives a power cut. The name of a fragment is the hash of its bytes, so it is
-//! checked on the way in and again at every read: a torn or rotten copy is never handed out.
+//! checked on the way in and again at every read: a torn or rotten copy is never handed out. Two ways around the hash are for callers
+//! that vouch for the bytes or pass them to somebody who hashes: `FragmentWriter::put_hashed` and `Fragments::read_checksummed`.
 
 mod buffers;
 mod error;
@@ -236,8 +237,11 @@ impl Log {
         }
     }
 
-    /// None if there is no checksum, it does not match, or the fragment is not where it was.
+    /// None if there is no checksum, it does not match, the fragment is in doubt, or it is not where it was.
     fn read_checksummed(&self, hash: &Hash) -> Option<Bytes> {
+        if self.damaged().contains(hash) {
+            return None;
+        }
         let location = self.index.get(hash).ok()??;
         let mut header = [0; HEADER_LEN];
         let file = self.files.get(location.place.segment).ok()?;

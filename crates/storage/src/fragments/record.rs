@@ -16,7 +16,8 @@
 //! 64   …  payload
 //! ```
 //!
-//! The payload must hash to its name. Its checksum finds rot at a tenth of the cost, for readers that hash what they get. The store's id in the checksum is what keeps
+//! The payload must hash to its name. Its checksum finds rot at a tenth of the cost, for readers that hash what they
+//! get. The store's id in the checksum is what keeps
 //! an uploaded file that looks like records from being taken for records when a damaged segment is searched.
 
 use protocol::Hash;
@@ -106,10 +107,8 @@ impl HeaderCodec {
         hasher.finalize()
     }
 
-    /// The header of a live fragment with this payload.
-    pub fn fragment(&self, hash: &Hash, payload: &[u8]) -> [u8; HEADER_LEN] {
-        // Checked before: a longer one is `TooLarge`.
-        let length_bytes = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+    /// The header of a live fragment with this payload of `length_bytes`.
+    pub fn fragment(&self, hash: &Hash, length_bytes: u32, payload: &[u8]) -> [u8; HEADER_LEN] {
         self.encode(hash, Kind::Fragment { length_bytes }, crc32fast::hash(payload))
     }
 

@@ -1,7 +1,7 @@
 //! How segments begin and end: a new one, the checkpoint, what dies in place, what is removed.
 //!
 //! Order of a deletion: tombstones in the active segment, one sync, entries out of the index, and only then the
-//! record itself is marked dead and its space given back. Until the next checkpoint has made the marks durable, the
+//! record itself is marked dead and its space given back (in a segment that dies wholly, with the segment). Until the next checkpoint has made the marks durable, the
 //! tombstone is what ends the record; so a segment is removed only at a checkpoint, after its marks.
 
 use std::collections::{BTreeMap, BTreeSet};

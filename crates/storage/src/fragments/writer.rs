@@ -20,12 +20,14 @@ use protocol::Hash;
 use super::error::PutError;
 use super::{Fragments, check_length, verify};
 
-/// Most payload bytes that share one sync.
+/// Payload bytes from which on no more puts join a sync.
 const MAX_BATCH_BYTES: usize = 16 << 20;
-/// Most fragments that share one sync.
+/// Fragments from which on no more puts join a sync.
 const MAX_BATCH_FRAGMENTS: usize = 512;
-/// Most payload bytes that are hashed before they go on together: small fragments wake the committer once for many.
+/// Payload bytes from which on hashed fragments go on together: small ones wake the committer once for many.
 const MAX_VERIFIED_BYTES: usize = 1 << 20;
+/// Fragments that are hashed before they go on together, at most.
+const MAX_VERIFIED_FRAGMENTS: usize = 64;
 /// Half of the processors hash at most; the other half has the rest of the daemon.
 const MAX_VERIFIERS: usize = 4;
 
@@ -137,7 +139,7 @@ fn verify_all(unverified: &Mutex<Receiver<Put>>, to_commit: &Sender<Vec<Put>>) {
 fn take_waiting(unverified: &Receiver<Put>) -> Option<Vec<Put>> {
     let mut puts = vec![unverified.recv().ok()?];
     let mut bytes = puts[0].bytes.len();
-    while bytes < MAX_VERIFIED_BYTES {
+    while bytes < MAX_VERIFIED_BYTES && puts.len() < MAX_VERIFIED_FRAGMENTS {
         let Ok(put) = unverified.try_recv() else { break };
         bytes += put.bytes.len();
         puts.push(put);

@@ -167,6 +167,33 @@ pub fn a_flipped_bit_does_not_match_the_checksum_either<B: Backend>() {
     assert!(matches!(store.fragments().read_checksummed(&missing), Err(ReadError::Missing(_))));
 }
 
+/// Records as they were written before they had a checksum of their payload.
+pub fn records_of_the_first_layout_are_read<B: Backend>() {
+    let backend = B::new();
+    let fragments: Vec<_> = (0..2).map(|seed| fragment(seed, 500)).collect();
+    let store = backend.open();
+    put_all(&store, &fragments);
+    let segments = backend.segments();
+    let (name, content) = read_all(&*segments).remove(0);
+    for at in [0, HEADER + 500] {
+        let mut header = content[at..at + HEADER].to_vec();
+        header[4] = 1;
+        header[52..56].fill(0);
+        let mut checksum = crc32fast::Hasher::new();
+        checksum.update(store.id().as_bytes());
+        checksum.update(&header[..6]);
+        checksum.update(&header[7..60]);
+        header[60..].copy_from_slice(&checksum.finalize().to_le_bytes());
+        overwrite(&*segments, &name, at as u64, &header);
+    }
+    for (hash, bytes) in &fragments {
+        assert_eq!(store.fragments().read_checksummed(hash).unwrap(), bytes);
+    }
+    let reopened = backend.copy().open();
+    assert_eq!(reopened.opened().damaged_records, 0);
+    assert_holds(&reopened, &fragments);
+}
+
 /// With the index lost too, everything else has to be found again behind the damage.
 pub fn damage_in_the_middle_costs_only_what_it_hit<B: Backend>() {
     for at in [0, 5, HEADER - 1, HEADER, HEADER + 199] {

@@ -30,6 +30,7 @@ for_both_stores! {
     fragments::a_torn_tail_is_truncated,
     fragments::a_flipped_bit_is_noticed_and_a_new_copy_taken,
     fragments::a_flipped_bit_does_not_match_the_checksum_either,
+    fragments::records_of_the_first_layout_are_read,
     fragments::damage_in_the_middle_costs_only_what_it_hit,
     fragments::segments_full_of_rubbish_are_survived,
     fragments::deleted_fragments_are_gone_for_good,

@@ -109,6 +109,7 @@ impl Tracker {
         if receivers.is_empty() {
             return self.end(fragment, now);
         }
+        let is_repeated = flight.tries.attempts > 0;
         flight.phase = Phase::Delivered {
             receivers: receivers.clone(),
             obtained: BTreeSet::new(),
@@ -117,7 +118,7 @@ impl Tracker {
         };
         let to = self.cheapest_audience(&receivers);
         let envelope = self.envelope(None, None);
-        self.commands.push_back(TrackerCommand::Deliver { to, envelope, fragment, receivers });
+        self.commands.push_back(TrackerCommand::Deliver { to, envelope, fragment, receivers, is_repeated });
     }
 
     /// One message that the broker copies to every torrent, or one for each receiver: whichever costs the broker fewer bytes.
