@@ -4,15 +4,15 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
-use crate::process::Process;
+use crate::process::{Process, free_port, on_path};
 use crate::sample::{Job, Key, Role, Sample, Subject, Usage};
 use crate::{Scratch, data, machine};
 
@@ -24,9 +24,7 @@ const NAME: &str = "data.bin";
 
 /// Whether both programs that this needs are there.
 pub fn is_installed() -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let is_there = |program: &&str| std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
-    ["rqbit", "mktorrent"].iter().all(is_there)
+    ["rqbit", "mktorrent"].into_iter().all(|program| on_path(program).is_some())
 }
 
 /// Put to `nodes` peers, then get from all of them.
@@ -107,22 +105,15 @@ struct Peer {
 impl Peer {
     fn start(role: Role, folder: PathBuf, home: &Path) -> Result<Self> {
         fs::create_dir_all(&folder)?;
-        let free_port =
-            || Ok::<_, std::io::Error>(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port());
         let (port, http_port) = (free_port()?, free_port()?);
         let mut command = Command::new("rqbit");
         command.args(["--http-api-listen-addr", &format!("127.0.0.1:{http_port}")]);
         command.args(["--listen-ip", "127.0.0.1", "--listen-port", &port.to_string(), "--ipv4-only"]);
         command.args(["--disable-dht", "--disable-upnp-port-forward", "--disable-lsd", "--disable-trackers"]);
         command.args(["server", "start", "--disable-persistence"]).arg(&folder).env("HOME", home);
-        let mut process = Process::start(role, command, &folder.with_extension("log"))?;
-        let started = Instant::now();
-        while TcpStream::connect((Ipv4Addr::LOCALHOST, http_port)).is_err() {
-            if process.has_ended()? || started.elapsed() > PATIENCE {
-                bail!("rqbit does not listen: {}", fs::read_to_string(folder.with_extension("log"))?);
-            }
-            thread::sleep(LOOK);
-        }
+        let log = folder.with_extension("log");
+        let mut process = Process::start(role, command, &log)?;
+        process.await_port(http_port, &log)?;
         Ok(Self { process, folder, port, http_port })
     }
 

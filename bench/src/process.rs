@@ -1,8 +1,9 @@
 //! A process that is measured. It is stopped when it is dropped.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,6 +16,8 @@ use crate::sample::{Role, Usage};
 
 /// How long a process may take to end after it was asked to.
 const END_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a process may take until it listens.
+const START_TIMEOUT: Duration = Duration::from_secs(15);
 /// How often the memory of a process is looked at that ends by itself.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -49,6 +52,19 @@ impl Process {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(arguments);
         Self::start_piped(role, command)
+    }
+
+    /// Waits until it listens on `port`; `log` says why it does not.
+    pub fn await_port(&mut self, port: u16, log: &Path) -> Result<()> {
+        let started = Instant::now();
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+            if self.has_ended()? || started.elapsed() > START_TIMEOUT {
+                let said = fs::read_to_string(log).unwrap_or_default();
+                bail!("{:?} does not listen on port {port}: {said}", self.role);
+            }
+            thread::sleep(LOOK);
+        }
+        Ok(())
     }
 
     pub fn pid(&self) -> u32 {
@@ -142,6 +158,17 @@ impl Drop for Process {
             eprintln!("{:?} could not be stopped: {error:#}", self.role);
         }
     }
+}
+
+/// A port on which nobody listens.
+pub fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+/// Where a program lies on the `PATH`, if it does.
+pub fn on_path(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|candidate| candidate.is_file())
 }
 
 fn spawn(command: &mut Command) -> Result<Child> {

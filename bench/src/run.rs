@@ -76,16 +76,18 @@ pub fn run(options: &Options) -> Result<()> {
         None => PathBuf::new(),
     };
     let source = data::file(&options.dir, options.mib)?;
-    if options.only.contains(&Only::Bittorrent) && !bittorrent::is_installed() {
+    let mut subjects = options.only.clone();
+    if subjects.contains(&Only::Bittorrent) && !bittorrent::is_installed() {
         eprintln!(
             "BitTorrent is left out: `apt-get install mktorrent` and `cargo install rqbit` bring what it needs"
         );
+        subjects.retain(|only| *only != Only::Bittorrent);
     }
     let mut samples = Vec::new();
     for repetition in 1..=options.reps {
         eprintln!("repetition {repetition} of {}", options.reps);
         for &fragment_size_bytes in &options.fragment_size {
-            for &only in &options.only {
+            for &only in &subjects {
                 machine::settle(&options.dir)?;
                 let measured = measure(options, only, &binaries, &source, fragment_size_bytes)
                     .with_context(|| format!("{only}, fragments of {fragment_size_bytes} bytes"))?;
@@ -121,7 +123,6 @@ fn measure(
     let (directory, copies) = (options.dir.as_path(), options.copies);
     let measured = match only {
         Only::Floor => vec![measure_floor(directory, source, fragment_size_bytes, copies)?],
-        Only::Bittorrent if !bittorrent::is_installed() => Vec::new(),
         Only::Bittorrent => bittorrent::measure(directory, source, fragment_size_bytes, copies)?.to_vec(),
         Only::Ideal => ideal::measure(directory, source, fragment_size_bytes, copies)?.to_vec(),
         Only::Ours => {

@@ -23,7 +23,8 @@ use crate::store::OpenError;
 
 /// The version of the format that this code writes.
 pub(crate) const FORMAT_VERSION: u32 = 2;
-/// The oldest version that it reads. What it writes into such a store, older programs would not understand: it becomes one of this version.
+/// The oldest version that it reads. Older programs would not understand what it writes into such a store: it becomes one
+/// of this version.
 const OLDEST_VERSION: u32 = 1;
 const FORMAT_NAME: &str = "mds-store";
 /// Longer than any format file of ours.
@@ -79,7 +80,7 @@ fn read_format(path: &Path) -> io::Result<Option<String>> {
 fn parse_format(text: &str) -> Option<Identity> {
     let (format, starts) = text.split_once("\nstarts ")?;
     let (version, id) = format.strip_prefix(FORMAT_NAME)?.strip_prefix(' ')?.split_once(' ')?;
-    if !(OLDEST_VERSION..=FORMAT_VERSION).contains(&version.parse().ok()?) {
+    if !(OLDEST_VERSION..=FORMAT_VERSION).any(|known| known.to_string() == version) {
         return None;
     }
     Some(Identity { id: Uuid::try_parse(id).ok()?, starts: starts.parse().ok()? })
@@ -133,6 +134,7 @@ mod tests {
             format!("mds-store 1 {id}"),
             format!("mds-store 0 {id}\nstarts 1"),
             format!("mds-store 3 {id}\nstarts 1"),
+            format!("mds-store 02 {id}\nstarts 1"),
         ];
         for found in texts {
             let directory = tempfile::tempdir().unwrap();

@@ -159,7 +159,7 @@ impl Torrent {
             return;
         }
         let has_room = self.holdings.reserved.contains_key(&hash)
-            || self.holdings.held.contains_key(&hash)
+            || self.holdings.has(&hash)
             || self.holdings.free_bytes(self.config.capacity_bytes) >= size_bytes;
         let target = self.copies().target(self.view.clients().len());
         let missing = target.saturating_sub(self.view.holder_count(&hash)).max(1);
@@ -179,7 +179,7 @@ impl Torrent {
         if !self.membership.is_registered() || !receivers.contains(&self.config.client) {
             return;
         }
-        if self.holdings.held.contains_key(&hash) {
+        if self.holdings.has(&hash) {
             self.say(FragmentDistributionObtained { hash }, Some(id));
             return;
         }
@@ -225,7 +225,7 @@ impl Torrent {
         if !self.view.holds(&self.config.client, &fragment) {
             return;
         }
-        if self.holdings.held.contains_key(&fragment) {
+        if self.holdings.has(&fragment) {
             self.holdings.confirm(&fragment);
         } else {
             self.leave(now, "the tracker counts on a fragment that is not here");

@@ -1,8 +1,9 @@
 //! How segments begin and end: a new one, the checkpoint, what dies in place, what is removed.
 //!
 //! Order of a deletion: tombstones in the active segment, one sync, entries out of the index, and only then the
-//! record itself is marked dead and its space given back (in a segment that dies wholly, with the segment). Until the next checkpoint has made the marks durable, the
-//! tombstone is what ends the record; so a segment is removed only at a checkpoint, after its marks.
+//! record itself is marked dead and its space given back (in a segment that dies wholly, with the segment). Until the next
+//! checkpoint has made the marks durable, the tombstone is what ends the record; so a segment is removed only at a
+//! checkpoint, after its marks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IoSlice};
@@ -96,11 +97,10 @@ impl Log {
         }
         let dead = dead_segments(&state);
         for (_, location) in &ended {
-            if dead.contains(&location.place.segment) {
-                // Its space comes back with the whole segment.
-                self.mark_record(&mut state, *location)?;
-            } else {
-                self.bury(&mut state, *location)?;
+            self.mark_record(&mut state, *location)?;
+            // The space of a dead segment comes back as a whole.
+            if !dead.contains(&location.place.segment) {
+                self.punch(*location);
             }
         }
         if !dead.is_empty() {

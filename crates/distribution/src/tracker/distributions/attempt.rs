@@ -48,7 +48,7 @@ impl Tracker {
     }
 
     fn start(&mut self, fragment: Hash, size_bytes: u64, missing: usize, tries: Tries, now: Moment) {
-        if !self.distributions.own.contains(&fragment) {
+        if !self.distributions.owns(&fragment) {
             return;
         }
         if !self.view.is_in_a_file(&fragment) {

@@ -30,7 +30,7 @@ impl Tracker {
     }
 
     pub(super) fn hold_until_confirmed(&mut self, fragment: Hash) {
-        if self.distributions.own.contains(&fragment) {
+        if self.distributions.owns(&fragment) {
             let revision = self.view.revision();
             if self.is_confirmed(&fragment, revision) {
                 self.discard(vec![fragment]);
