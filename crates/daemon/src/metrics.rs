@@ -35,6 +35,10 @@ pub struct Metrics {
     pub torrents_registered: Gauge,
     /// Revision of the view.
     pub view_revision: Gauge<u64, AtomicU64>,
+    /// Fragments with fewer holders than wanted, whose bytes the tracker has to get from a holder first.
+    pub repairs_pending: Gauge<u64, AtomicU64>,
+    /// Fragments whose bytes the tracker has and that wait for holders or are on their way to them.
+    pub distributions_pending: Gauge<u64, AtomicU64>,
     /// Fragments in the daemon's own store.
     pub stored_fragments: Gauge<u64, AtomicU64>,
     /// Bytes of fragments in the daemon's own store.
@@ -53,6 +57,8 @@ impl Default for Metrics {
             fragments: Gauge::default(),
             torrents_registered: Gauge::default(),
             view_revision: Gauge::default(),
+            repairs_pending: Gauge::default(),
+            distributions_pending: Gauge::default(),
             stored_fragments: Gauge::default(),
             stored_bytes: Gauge::default(),
         };
@@ -66,6 +72,16 @@ impl Default for Metrics {
         add("fragments", "Fragments in the view", Box::new(metrics.fragments.clone()));
         add("torrents_registered", "Registered torrents", Box::new(metrics.torrents_registered.clone()));
         add("view_revision", "Revision of the view", Box::new(metrics.view_revision.clone()));
+        add(
+            "repairs_pending",
+            "Fragments that wait to be fetched from a holder and copied again; tracker only",
+            Box::new(metrics.repairs_pending.clone()),
+        );
+        add(
+            "distributions_pending",
+            "Fragments of the tracker's own store that wait for holders; tracker only",
+            Box::new(metrics.distributions_pending.clone()),
+        );
         add("stored_fragments", "Fragments in the own store", Box::new(metrics.stored_fragments.clone()));
         add("stored_bytes", "Bytes of fragments in the own store", Box::new(metrics.stored_bytes.clone()));
         *metrics.registry.lock().expect("nobody else has it yet") = registry;

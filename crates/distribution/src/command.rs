@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use protocol::event::{TorrentEnvelope, TorrentEvent, TrackerEnvelope, TrackerEvent};
-use protocol::{ClientId, Epoch, Hash, InstanceId, Revision};
+use protocol::{ClientId, EndpointUri, Epoch, Hash, InstanceId, Revision};
 
 use crate::view::Change;
 
@@ -66,12 +66,23 @@ pub enum TrackerCommand {
         /// The fragments.
         fragments: Vec<Hash>,
     },
-    /// The file of this request is accepted: durable, published, and on its way to the torrents.
+    /// Get the bytes of a fragment from a holder into the tracker's own store, checked and durable; then report with
+    /// `TrackerInput::Fetched`.
+    Fetch {
+        /// The fragment.
+        fragment: Hash,
+        /// Its length in bytes.
+        size_bytes: u64,
+        /// Where the holder can be asked.
+        endpoints: BTreeSet<EndpointUri>,
+    },
+    /// What this request wants is done and durable: a file is accepted, published, and on its way to the torrents; or it is deleted; or a
+    /// torrent is being emptied.
     Accepted {
         /// The request.
         request: RequestId,
     },
-    /// The file of this request cannot be accepted.
+    /// What this request wants cannot be done.
     Refused {
         /// The request.
         request: RequestId,

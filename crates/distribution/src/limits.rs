@@ -28,7 +28,14 @@ pub struct TrackerLimits {
     pub pending_joins: usize,
     /// First and longest wait before a fragment is tried again.
     pub retry_delay: (Duration, Duration),
+    /// Most fragments fetched from holders at once, to repair them.
+    pub fetches_at_once: usize,
+    /// How long a holder may take to give a fragment.
+    pub fetch_timeout: Duration,
 }
+
+/// How long a torrent may be gone before what it held is repaired, unless told otherwise.
+pub const REPAIR_AFTER: Duration = Duration::from_secs(5 * 60);
 
 impl Default for TrackerLimits {
     fn default() -> Self {
@@ -40,6 +47,8 @@ impl Default for TrackerLimits {
             join_timeout: Duration::from_secs(10),
             pending_joins: 64,
             retry_delay: (Duration::from_secs(1), Duration::from_secs(60)),
+            fetches_at_once: 8,
+            fetch_timeout: Duration::from_secs(30),
         }
     }
 }

@@ -74,6 +74,8 @@ pub struct ServerStatus {
     pub fragments: u64,
     /// When the daemon last heard of it.
     pub last_seen: Option<SystemTime>,
+    /// Whether it is being emptied before it leaves, as far as the daemon knows.
+    pub is_draining: bool,
 }
 
 impl ServerStatus {
@@ -89,6 +91,7 @@ impl ServerStatus {
             capacity_bytes: client.registration.capacity_bytes,
             fragments: client.fragments,
             last_seen,
+            is_draining: false,
         }
     }
 }

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use protocol::Hash;
+use protocol::{ClientId, Hash};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -66,6 +66,9 @@ pub enum Refusal {
     /// The view has no such file.
     #[error("file {0} is not known to the network")]
     FileNotFound(Hash),
+    /// No such torrent is or was registered.
+    #[error("no torrent {0} is or was registered since the tracker's start: 'mds peers' lists them")]
+    ServerNotFound(ClientId),
     /// This server does not have the fragment.
     #[error("fragment {0} is not on this server: ListFragments tells who holds it")]
     FragmentNotHeld(Hash),
@@ -207,6 +210,9 @@ impl Refusal {
                 vec![("field", (*field).into()), ("limit", limit.to_string())],
             ),
             Self::FileNotFound(file) => (Code::NotFound, R::FileNotFound, digest(file)),
+            Self::ServerNotFound(server) => {
+                (Code::NotFound, R::ServerNotFound, vec![("server", server.to_string())])
+            }
             Self::FragmentNotHeld(fragment) => (Code::NotFound, R::FragmentNotHeld, digest(fragment)),
             Self::NoReachableHolder { file, fragments } => {
                 let mut metadata = digest(file);
@@ -299,6 +305,8 @@ fn resource_type(reason: ErrorReason) -> &'static str {
         "mds.v1.File"
     } else if reason == ErrorReason::FragmentNotHeld {
         "mds.v1.Fragment"
+    } else if reason == ErrorReason::ServerNotFound {
+        "mds.v1.Server"
     } else {
         "mds.v1.Upload"
     }
@@ -311,7 +319,7 @@ impl From<Refusal> for Status {
             metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
         let about = |key: &str| metadata.get(key).cloned();
         let field = about("field");
-        let resource = about("digest").or_else(|| about("upload"));
+        let resource = about("digest").or_else(|| about("upload")).or_else(|| about("server"));
         let mut details = ErrorDetails::with_error_info(reason_text(reason), ERROR_DOMAIN, metadata);
         let message = refusal.to_string();
         // The standard details beside it, for libraries that know them and not us.

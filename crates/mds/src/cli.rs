@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use protocol::EndpointUri;
+use protocol::{ClientId, EndpointUri};
 
 use crate::exit::{Code, Failure};
 
@@ -57,8 +57,13 @@ pub enum Command {
     /// Show a file: its size, its fragments, who holds them.
     #[command(visible_alias = "stat")]
     Info(Info),
+    /// Delete files, with the fragments that no other file uses. It cannot be undone.
+    #[command(name = "rm", visible_alias = "delete")]
+    Remove(Remove),
     /// List torrents: state, zone, used and capacity, fragments, last seen.
     Peers(Peers),
+    /// Empty a torrent before it leaves for good: others get what it holds, and it is given nothing more.
+    Drain(Drain),
     /// Say in one line whether all is well; exit code 0 ok, 1 degraded, 2 data unavailable.
     Status,
     /// Run a broker, a tracker and three torrents, put a file, kill a torrent, get the file. Needs nothing installed.
@@ -184,6 +189,30 @@ pub struct Demo {
     pub once: bool,
 }
 
+/// `mds rm`.
+#[derive(Debug, Args)]
+pub struct Remove {
+    /// The files: digest, at least 8 first digits of it, or name.
+    #[arg(required = true, value_name = "REF")]
+    pub references: Vec<String>,
+}
+
+/// `mds drain`.
+#[derive(Debug, Args)]
+pub struct Drain {
+    /// The torrent's identifier, as 'mds peers' shows it.
+    pub id: ClientId,
+    /// Put it back into service instead.
+    #[arg(long)]
+    pub undo: bool,
+    /// Do not wait until it is empty.
+    #[arg(long)]
+    pub no_wait: bool,
+    /// How long to wait before giving up with exit code 5; the tracker goes on.
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = humantime::parse_duration)]
+    pub timeout: Duration,
+}
+
 /// `mds tracker`.
 #[derive(Debug, Args)]
 pub struct ChildTracker {
@@ -283,6 +312,7 @@ mod tests {
         assert!(matches!(read(&["download", "x"]).command, Command::Get(_)));
         assert!(matches!(read(&["list"]).command, Command::List(_)));
         assert!(matches!(read(&["stat", "x"]).command, Command::Info(_)));
+        assert!(matches!(read(&["delete", "x"]).command, Command::Remove(_)));
     }
 
     #[test]

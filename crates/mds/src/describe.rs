@@ -108,6 +108,8 @@ pub struct PeerView {
     pub fragments: u64,
     /// When the daemon that answered last heard of it, RFC 3339 in UTC.
     pub last_seen: Option<String>,
+    /// Whether it is being emptied before it leaves, as far as the daemon that answered knows.
+    pub draining: bool,
     /// Of the file that was asked about: how many of its fragments it holds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file_fragments: Option<u64>,
@@ -130,6 +132,7 @@ impl PeerView {
             capacity_bytes: server.capacity_bytes.map(unsigned),
             fragments: unsigned(server.fragment_count),
             last_seen: seen.map(|time| humantime::format_rfc3339_millis(time).to_string()),
+            draining: server.draining,
             file_fragments: None,
         }
     }
@@ -203,7 +206,7 @@ mod tests {
         };
         let expected = json!({
             "id": "t1", "state": "suspect", "zone": null, "endpoints": ["grpc://h:1"], "used_bytes": 5,
-            "capacity_bytes": null, "fragments": 2, "last_seen": "1970-01-01T00:00:01.500Z",
+            "capacity_bytes": null, "fragments": 2, "last_seen": "1970-01-01T00:00:01.500Z", "draining": false,
         });
         assert_eq!(serde_json::to_value(PeerView::of(&server)).unwrap(), expected);
     }

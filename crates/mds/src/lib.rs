@@ -14,6 +14,7 @@
 mod cli;
 mod demo;
 mod describe;
+mod drain;
 mod exit;
 mod get;
 mod info;
@@ -23,6 +24,7 @@ mod peers;
 mod progress;
 mod put;
 mod reference;
+mod remove;
 mod run;
 mod signals;
 mod status;

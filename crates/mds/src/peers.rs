@@ -40,7 +40,7 @@ fn row(torrent: &PeerView) -> Vec<String> {
     };
     vec![
         printable(&torrent.id),
-        torrent.state.to_owned(),
+        if torrent.draining { format!("{}, draining", torrent.state) } else { torrent.state.to_owned() },
         torrent.zone.as_deref().map_or_else(none, printable),
         size(torrent.used_bytes),
         torrent.capacity_bytes.map_or_else(none, size),
@@ -65,6 +65,7 @@ mod tests {
             capacity_bytes: None,
             fragments: 3,
             last_seen: None,
+            draining: false,
             file_fragments: Some(2),
         };
         let cells = ["t1", "registered", "-", "2.0 KiB", "-", "2 of 3", "-", "grpc://a:1 grpc://b:2"];

@@ -11,7 +11,7 @@ use crate::demo::end_with_stdin;
 use crate::exit::{Code, Failure};
 use crate::output::Output;
 use crate::signals::Signals;
-use crate::{demo, get, info, list, peers, put, status};
+use crate::{demo, drain, get, info, list, peers, put, remove, status};
 
 /// Runs the tool with the arguments of the process.
 #[must_use]
@@ -43,7 +43,9 @@ pub fn main() -> ExitCode {
         | Command::Get(_)
         | Command::List(_)
         | Command::Info(_)
+        | Command::Remove(_)
         | Command::Peers(_)
+        | Command::Drain(_)
         | Command::Status
         | Command::Demo(_) => {
             let result = runtime.block_on(run(cli, output));
@@ -90,6 +92,8 @@ async fn ask(cli: &Cli, output: Output) -> Result<ExitCode, Failure> {
         Command::Get(get) => get::run(&cluster, get, output).await?,
         Command::List(list) => list::run(&cluster, list, output).await?,
         Command::Info(info) => info::run(&cluster, info, output).await?,
+        Command::Remove(remove) => remove::run(&cluster, remove, output).await?,
+        Command::Drain(drain) => drain::run(&cluster, drain, output).await?,
         Command::Peers(peers) => peers::run(&cluster, peers, output).await?,
         Command::Status => return Ok(ExitCode::from(status::run(&cluster, output).await?)),
         Command::Demo(_) | Command::Tracker(_) | Command::Torrent(_) => {}

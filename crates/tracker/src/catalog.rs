@@ -39,10 +39,13 @@ impl Catalog for TrackerCatalog<'_> {
                 MemberState::Suspect => ServerState::Suspect,
                 MemberState::Unregistered => ServerState::Unregistered,
             };
+            let is_draining = self.machine.view().is_draining(id);
             match self.machine.view().client(id) {
-                Some(client) => {
-                    ServerStatus { state, ..ServerStatus::registered(id.clone(), client, last_seen) }
-                }
+                Some(client) => ServerStatus {
+                    state,
+                    is_draining,
+                    ..ServerStatus::registered(id.clone(), client, last_seen)
+                },
                 None => ServerStatus {
                     id: id.clone(),
                     state: ServerState::Unregistered,
@@ -52,6 +55,7 @@ impl Catalog for TrackerCatalog<'_> {
                     capacity_bytes: None,
                     fragments: 0,
                     last_seen,
+                    is_draining,
                 },
             }
         });

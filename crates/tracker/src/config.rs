@@ -1,11 +1,12 @@
 //! What a tracker is told: flags, environment, file.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Parser;
 use daemon::config::{Common, CommonSettings, ConfigError, Defaults, load, parse, value_error};
 use distribution::Copies;
-use distribution::limits::TrackerLimits;
+use distribution::limits::{REPAIR_AFTER, TrackerLimits};
 use protocol::limits::{
     DEFAULT_FRAGMENT_SIZE_BYTES, MAX_FRAGMENT_SIZE_BYTES, MIN_FRAGMENT_SIZE_BYTES, delivered_event_bytes,
 };
@@ -52,6 +53,9 @@ pub struct Settings {
     /// Size of every fragment but a file's last, in bytes; fixed once there is a file.
     #[arg(long, value_name = "BYTES", env = "MDS_FRAGMENT_SIZE")]
     pub fragment_size: Option<u64>,
+    /// How long a torrent may be gone before what it held is copied again, as in 5m or 90s.
+    #[arg(long, value_name = "DURATION", env = "MDS_REPAIR_AFTER")]
+    pub repair_after: Option<String>,
     /// Most fragments on their way at once.
     #[arg(long, value_name = "N", env = "MDS_FRAGMENTS_IN_FLIGHT")]
     pub fragments_in_flight: Option<usize>,
@@ -71,6 +75,8 @@ pub struct Config {
     pub copies: Copies,
     /// The fragment size in bytes.
     pub fragment_size_bytes: u64,
+    /// How long a torrent may be gone before what it held is copied again.
+    pub repair_after: Duration,
     /// Most fragments on their way at once, if told.
     pub fragments_in_flight: Option<usize>,
     /// Whether torrents on shared topics are ignored.
@@ -94,6 +100,7 @@ impl Settings {
         self.common = self.common.in_use(DEFAULTS);
         self.copies.get_or_insert_with(|| Copies::default().to_string());
         self.fragment_size.get_or_insert(DEFAULT_FRAGMENT_SIZE_BYTES);
+        self.repair_after.get_or_insert_with(|| humantime::format_duration(REPAIR_AFTER).to_string());
         self.fragments_in_flight.get_or_insert(TrackerLimits::default().fragments_in_flight);
         self.require_direct.get_or_insert(false);
         self
@@ -119,10 +126,16 @@ impl Settings {
             advertise: self.advertise.clone(),
             copies: self.copies.as_deref().map_or(Ok(Copies::default()), |copies| parse("copies", copies))?,
             fragment_size_bytes,
+            repair_after: self.repair_after.as_deref().map_or(Ok(REPAIR_AFTER), repair_after)?,
             fragments_in_flight: self.fragments_in_flight,
             require_direct: self.require_direct.unwrap_or(false),
         })
     }
+}
+
+fn repair_after(text: &str) -> Result<Duration, ConfigError> {
+    let how = |error| value_error("repair_after", text, format!("{error}; use a duration as in 5m or 90s"));
+    humantime::parse_duration(text).map_err(how)
 }
 
 #[cfg(test)]

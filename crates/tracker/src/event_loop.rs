@@ -14,12 +14,14 @@ use daemon::metrics::Metrics;
 use daemon::serving::Serving;
 use daemon::turns::Turn;
 use daemon::{Clock, ExitCode, Failure, Shutdown};
+use distribution::view::FileInfo;
 use distribution::{Audience, RequestId, Tracker, TrackerCommand, TrackerInput};
 use endpoint::Question;
+use endpoint::client::WantedFragment;
 use protocol::event::{TrackerEnvelope, TrackerEvent};
 use protocol::{ClientId, EndpointUri, EventKind, Hash, encode_tracker};
 use storage::Store;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, error, info, warn};
 
@@ -27,12 +29,11 @@ use crate::catalog::TrackerCatalog;
 use crate::config::Config;
 use crate::connection::{ConnectError, Connector, Presence};
 use crate::delivering::{Deliverer, Delivery};
-use crate::uploads::{PublishRefused, UploadRequest};
+use crate::fetching::{Fetched, Fetcher};
+use crate::requests::{Refused, Reply, Request};
 
 /// Inputs taken before what follows from them is carried out.
 const BATCH: usize = 256;
-
-type Reply = oneshot::Sender<Result<(), PublishRefused>>;
 
 /// What a tracker is made of.
 #[derive(Debug)]
@@ -43,7 +44,8 @@ pub struct Parts {
     pub store: Arc<Store>,
     pub connector: Arc<Connector>,
     pub questions: mpsc::Receiver<Question>,
-    pub requests: mpsc::Receiver<UploadRequest>,
+    pub requests: mpsc::Receiver<Request>,
+    pub fetcher: Fetcher,
     pub metrics: Arc<Metrics>,
     pub readiness: Readiness,
     pub shutdown: Shutdown,
@@ -53,7 +55,8 @@ enum Next {
     Link(LinkEvent<Presence, ConnectError>),
     Unreadable(Hash),
     Asked(Question),
-    Requested(UploadRequest),
+    Fetched(Fetched),
+    Requested(Request),
     Due,
 }
 
@@ -67,6 +70,8 @@ pub struct EventLoop {
     clock: Clock,
     id: ClientId,
     unreadable: mpsc::UnboundedReceiver<Hash>,
+    fetched: mpsc::UnboundedReceiver<Fetched>,
+    report_fetched: mpsc::UnboundedSender<Fetched>,
     last_request: u64,
     replies: BTreeMap<RequestId, Reply>,
 }
@@ -78,6 +83,7 @@ impl EventLoop {
     /// If the system gives no thread to deliver fragments.
     pub fn new(parts: Parts) -> Result<Self, Failure> {
         let (report_unreadable, unreadable) = mpsc::unbounded_channel();
+        let (report_fetched, fetched) = mpsc::unbounded_channel();
         let deliverer = Deliverer::start(parts.store.fragments().clone(), report_unreadable);
         let deliverer = deliverer.map_err(|error| {
             Failure::text(ExitCode::Failed, format!("no thread to deliver fragments: {error}"))
@@ -92,6 +98,8 @@ impl EventLoop {
             id,
             deliverer,
             unreadable,
+            fetched,
+            report_fetched,
             last_request: 0,
             replies: BTreeMap::new(),
         })
@@ -138,6 +146,7 @@ impl EventLoop {
             () = self.parts.shutdown.requested() => None,
             Some(question) = self.parts.questions.recv() => Some(Next::Asked(question)),
             Some(request) = self.parts.requests.recv() => Some(Next::Requested(request)),
+            Some(fetched) = self.fetched.recv() => Some(Next::Fetched(fetched)),
             Some(fragment) = self.unreadable.recv() => Some(Next::Unreadable(fragment)),
             event = self.link.next() => Some(Next::Link(event)),
             () = due => Some(Next::Due),
@@ -148,6 +157,7 @@ impl EventLoop {
     fn take_waiting(&mut self) -> Result<bool, Failure> {
         for taken in 0..BATCH {
             let next = self.link.try_next().map(Next::Link);
+            let next = next.or_else(|| self.fetched.try_recv().ok().map(Next::Fetched));
             let next = next.or_else(|| self.parts.questions.try_recv().ok().map(Next::Asked));
             let next = next.or_else(|| self.parts.requests.try_recv().ok().map(Next::Requested));
             let Some(next) = next else { return Ok(taken > 0) };
@@ -170,9 +180,10 @@ impl EventLoop {
                 warn!("{lost}; connecting again");
                 self.handle(TrackerInput::ConnectionLost);
             }
+            Next::Fetched((fragment, result)) => self.handle(TrackerInput::Fetched { fragment, result }),
             Next::Unreadable(fragment) => self.handle(TrackerInput::FragmentUnreadable { fragment }),
             Next::Asked(question) => question(&catalog(&self.parts, self.clock, &self.id, self.link.is_up())),
-            Next::Requested(request) => self.upload(request)?,
+            Next::Requested(request) => self.request(request),
             Next::Due => self.handle(TrackerInput::Tick),
         }
         Ok(())
@@ -212,37 +223,63 @@ impl EventLoop {
         self.parts.machine.handle(input, now);
     }
 
-    /// The event loop alone deletes what the tracker owns, so what is here when a file is published stays here.
-    fn upload(&mut self, request: UploadRequest) -> Result<(), Failure> {
+    fn request(&mut self, request: Request) {
         match request {
-            // Passing, and no fault of the file: the client keeps its upload and asks again.
-            UploadRequest::Publish { reply, .. } if !self.link.is_up() => {
-                // Whoever asked may have gone away.
-                let _ = reply.send(Err(PublishRefused::NoBroker));
-            }
-            UploadRequest::Publish { hash, file, reply } => {
-                let (fragments, view) = (self.parts.store.fragments(), self.parts.machine.view());
-                let is_safe = |hash: &Hash| fragments.contains(hash) || view.holder_count(hash) > 0;
-                let missing: Vec<Hash> =
-                    file.distinct_fragments().into_iter().filter(|hash| !is_safe(hash)).collect();
+            Request::Publish { hash, file, reply } => {
+                let missing = self.missing(&file);
+                let reply = Reply::Done(reply);
                 if missing.is_empty() {
-                    self.last_request += 1;
-                    let request = RequestId(self.last_request);
-                    self.replies.insert(request, reply);
-                    self.handle(TrackerInput::FileUploaded { request, hash, file });
+                    self.order(reply, |request| TrackerInput::FileUploaded { request, hash, file });
                 } else {
-                    // Whoever asked may have gone away.
-                    let _ = reply.send(Err(PublishRefused::Missing(missing)));
+                    reply.refuse(Refused::Missing(missing));
                 }
             }
-            UploadRequest::Discard { fragments } => {
+            Request::Discard { fragments } => {
                 let view = self.parts.machine.view();
                 let unused: Vec<Hash> =
                     fragments.into_iter().filter(|hash| !view.is_in_a_file(hash)).collect();
                 self.delete(&unused);
             }
+            Request::Remove { hash, reply } => {
+                let reply = Reply::Done(reply);
+                if self.parts.machine.view().file(&hash).is_some() {
+                    self.order(reply, |request| TrackerInput::FileRemovalRequested { request, hash });
+                } else {
+                    reply.refuse(Refused::NotFound);
+                }
+            }
+            Request::Drain { client, is_draining, reply } => {
+                let is_known = self.parts.machine.members().any(|(known, _)| *known == client)
+                    || self.parts.machine.view().is_draining(&client);
+                let reply = Reply::Drained(client.clone(), reply);
+                if is_known {
+                    let input = |request| TrackerInput::DrainRequested { request, client, is_draining };
+                    self.order(reply, input);
+                } else {
+                    reply.refuse(Refused::NotFound);
+                }
+            }
         }
-        Ok(())
+    }
+
+    /// Hands the machine a request, and remembers who waits for what becomes of it.
+    fn order(&mut self, reply: Reply, input: impl FnOnce(RequestId) -> TrackerInput) {
+        // Passing, and nobody's fault: the client asks again.
+        if !self.link.is_up() {
+            return reply.refuse(Refused::NoBroker);
+        }
+        self.last_request += 1;
+        let request = RequestId(self.last_request);
+        self.replies.insert(request, reply);
+        self.handle(input(request));
+    }
+
+    /// What of a file is neither here nor with a torrent. The event loop alone deletes what the tracker owns, so what is here when a file
+    /// is published stays here.
+    fn missing(&self, file: &FileInfo) -> Vec<Hash> {
+        let (fragments, view) = (self.parts.store.fragments(), self.parts.machine.view());
+        let is_safe = |hash: &Hash| fragments.contains(hash) || view.holder_count(hash) > 0;
+        file.distinct_fragments().into_iter().filter(|hash| !is_safe(hash)).collect()
     }
 
     fn delete(&self, fragments: &[Hash]) {
@@ -295,9 +332,15 @@ impl EventLoop {
                     }));
                 }
                 TrackerCommand::Discard { fragments } => self.delete(&fragments),
-                TrackerCommand::Accepted { request } => self.reply(request, Ok(())),
+                TrackerCommand::Fetch { fragment, size_bytes, endpoints } => {
+                    let wanted = WantedFragment { hash: fragment, size_bytes };
+                    self.parts.fetcher.fetch(wanted, endpoints, self.report_fetched.clone());
+                }
+                TrackerCommand::Accepted { request } => self.accepted(request),
                 TrackerCommand::Refused { request, reason } => {
-                    self.reply(request, Err(PublishRefused::Unfit(reason)));
+                    if let Some(reply) = self.replies.remove(&request) {
+                        reply.refuse(Refused::Unfit(reason));
+                    }
                 }
                 TrackerCommand::StepDown { by, epoch } => {
                     let by = by.map(|instance| instance.to_string()).unwrap_or_default();
@@ -311,10 +354,15 @@ impl EventLoop {
         self.deliverer.deliver(deliveries).map_err(|ended| Failure::new(ExitCode::Failed, ended))
     }
 
-    fn reply(&mut self, request: RequestId, result: Result<(), PublishRefused>) {
-        if let Some(reply) = self.replies.remove(&request) {
-            // Whoever asked may have gone away; the file is published all the same.
-            let _ = reply.send(result);
+    /// It is done, and durable. Whoever asked may have gone away; it is done all the same.
+    fn accepted(&mut self, request: RequestId) {
+        match self.replies.remove(&request) {
+            Some(Reply::Done(reply)) => drop(reply.send(Ok(()))),
+            Some(Reply::Drained(client, reply)) => {
+                let remaining = self.parts.machine.drain_remaining(&client).unwrap_or(0);
+                drop(reply.send(Ok(remaining as u64)));
+            }
+            None => {}
         }
     }
 
@@ -345,6 +393,8 @@ impl EventLoop {
         metrics.fragments.set(view.fragment_count() as i64);
         metrics.torrents_registered.set(view.clients().len() as i64);
         Metrics::set(&metrics.view_revision, view.revision().0);
+        Metrics::set(&metrics.repairs_pending, self.parts.machine.repairs_pending() as u64);
+        Metrics::set(&metrics.distributions_pending, self.parts.machine.undistributed() as u64);
         Metrics::set(&metrics.stored_fragments, self.parts.store.fragments().len());
         Metrics::set(&metrics.stored_bytes, self.parts.store.fragments().used_bytes());
     }

@@ -8,6 +8,9 @@ pub mod config;
 mod connection;
 mod delivering;
 mod event_loop;
+mod fetching;
+mod operations;
+mod requests;
 mod run;
 mod uploads;
 

@@ -12,15 +12,18 @@ use daemon::turns::on_own_thread;
 use daemon::{ExitCode, Failure, Shutdown, logging};
 use distribution::limits::{Rhythm, TrackerLimits};
 use distribution::{Tracker, TrackerConfig};
+use endpoint::client::Channels;
 use endpoint::{CatalogHandle, EndpointApi, ReadLimits, Services};
 use protocol::EndpointUri;
 use storage::{FragmentWriter, Store};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tracing::info;
 
 use crate::config::{Arguments, Config};
 use crate::connection::{Connector, OtherTracker};
 use crate::event_loop::{EventLoop, Parts};
+use crate::fetching::Fetcher;
 use crate::uploads::UploadApi;
 
 /// Questions and requests to the event loop that may wait.
@@ -55,6 +58,8 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     let (request, requests) = mpsc::channel(WAITING_QUESTIONS);
     let reads =
         EndpointApi::new(catalog, Arc::new(OwnFragments(store.fragments().clone())), ReadLimits::default());
+    let fetcher =
+        Fetcher { runtime: Handle::current(), channels: Channels::default(), writer: writer.clone() };
     let uploads =
         UploadApi::new(writer, store.fragments().clone(), config.fragment_size_bytes, request, reads.clone());
     let services = Services::new().with(reads.into_service()).with(uploads.into_service());
@@ -80,6 +85,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         connector,
         questions,
         requests,
+        fetcher,
         metrics,
         readiness,
         shutdown,
@@ -99,6 +105,7 @@ fn machine(config: &Config, store: &Store, endpoint: &EndpointUri) -> Result<Tra
         fragment_size_bytes: config.fragment_size_bytes,
         rhythm: Rhythm::default(),
         limits,
+        repair_after: config.repair_after,
         max_event_bytes: config.common.limits.max_event_bytes as u64,
         endpoints: BTreeSet::from([endpoint.clone()]),
         require_direct: config.require_direct,

@@ -90,6 +90,16 @@ impl Cluster {
         if !degraded && tracker.undistributed() > 0 {
             return Some(format!("{} fragments wait for holders", tracker.undistributed()));
         }
+        let is_lacking = |hash: &Hash| {
+            let copies = tracker.view().lasting_holders(hash).count();
+            tracker.view().is_in_a_file(hash) && tracker.view().holder_count(hash) > 0 && copies < target
+        };
+        let takers = registered.iter().filter(|id| !tracker.view().is_draining(id)).count();
+        if takers >= target
+            && let Some((hash, _)) = tracker.view().fragments().find(|(hash, _)| is_lacking(hash))
+        {
+            return Some(format!("{hash:?} lacks a copy"));
+        }
         let own = &self.tracker_node().disk.fragments;
         if !degraded && !own.is_empty() {
             return Some("the tracker keeps bytes".into());
@@ -107,7 +117,8 @@ impl Cluster {
     /// If one is not.
     pub fn check_nothing_lost(&self) {
         for (request, content) in self.uploads() {
-            if self.outcome(*request) != Some(&Outcome::Accepted) {
+            let is_removed = self.removed().contains(&content.hash());
+            if is_removed || self.outcome(*request) != Some(&Outcome::Accepted) {
                 continue;
             }
             for fragment in content.fragments().keys() {

@@ -2,10 +2,11 @@
 //!
 //! Everything follows from the seed. One [`Cluster::step`] hands one input to one machine and checks what must hold at every instant.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use distribution::limits::{Rhythm, TrackerLimits};
-use distribution::{Copies, Moment, RequestId, Torrent, Tracker, TrackerConfig};
+use distribution::{Copies, Moment, RequestId, Torrent, Tracker, TrackerConfig, TrackerInput};
 use protocol::{ClientId, Hash, Topics};
 
 use super::broker::{Broker, Publication};
@@ -34,6 +35,8 @@ pub struct Cluster {
     pub(super) topics: Topics,
     pub(super) nodes: BTreeMap<ClientId, Node>,
     uploads: BTreeMap<RequestId, Content>,
+    removed: BTreeSet<Hash>,
+    requests: u64,
     /// Inputs handed out at this instant.
     pub(super) busy: usize,
 }
@@ -55,6 +58,7 @@ pub fn tracker_config() -> TrackerConfig {
         fragment_size_bytes: FRAGMENT_SIZE_BYTES,
         rhythm: Rhythm::default(),
         limits: TrackerLimits::default(),
+        repair_after: Duration::from_secs(30),
         max_event_bytes: 64 << 20,
         endpoints: Default::default(),
         require_direct: false,
@@ -74,6 +78,8 @@ impl Cluster {
             topics,
             nodes: BTreeMap::new(),
             uploads: BTreeMap::new(),
+            removed: BTreeSet::new(),
+            requests: 0,
             busy: 0,
         }
     }
@@ -281,7 +287,8 @@ impl Cluster {
 
     /// Uploads a file to our tracker.
     pub fn upload(&mut self, content: Content) -> RequestId {
-        let request = RequestId(self.uploads.len() as u64);
+        let request = self.next_request();
+        self.removed.remove(&content.hash());
         let (hash, file, fragments) = (content.hash(), content.file().clone(), content.fragments().clone());
         self.uploads.insert(request, content);
         let now = self.now;
@@ -306,7 +313,49 @@ impl Cluster {
         self.put(bytes)
     }
 
-    /// What became of an upload.
+    /// Deletes a file. It must be there.
+    pub fn remove(&mut self, hash: Hash) {
+        let request = self.ask_to_remove(hash);
+        assert_eq!(self.outcome(request), Some(&Outcome::Accepted));
+    }
+
+    /// Asks for a file to be deleted.
+    pub fn ask_to_remove(&mut self, hash: Hash) -> RequestId {
+        let request = self.next_request();
+        // From now on it may be gone.
+        let was_known = self.tracker_node().disk.view.file(&hash).is_some();
+        self.ask_tracker(TrackerInput::FileRemovalRequested { request, hash });
+        if was_known && self.outcome(request) == Some(&Outcome::Accepted) {
+            self.removed.insert(hash);
+        }
+        request
+    }
+
+    /// Has a torrent emptied, or no longer.
+    pub fn drain(&mut self, id: &str, is_draining: bool) {
+        let request = self.next_request();
+        self.ask_tracker(TrackerInput::DrainRequested { request, client: client(id), is_draining });
+    }
+
+    /// Files that were deleted and not uploaded again.
+    #[must_use]
+    pub const fn removed(&self) -> &BTreeSet<Hash> {
+        &self.removed
+    }
+
+    fn next_request(&mut self) -> RequestId {
+        self.requests += 1;
+        RequestId(self.requests)
+    }
+
+    fn ask_tracker(&mut self, input: TrackerInput) {
+        let now = self.now;
+        let said = self.tracker_node_mut().input(input, now);
+        let id = self.tracker_id();
+        self.publish(&id, said);
+    }
+
+    /// What became of a request.
     #[must_use]
     pub fn outcome(&self, request: RequestId) -> Option<&Outcome> {
         self.tracker_node().outcomes.get(&request)

@@ -6,6 +6,7 @@
 //! | `broker`, `faults` | the bus, and what goes wrong on it |
 //! | `tracker_node`, `torrent_node` | the shells around the real machines |
 //! | `spec_tracker`, `spec_torrent` | participants that know nothing but the specification |
+//! | `fetching` | what the tracker gets from holders to repair it |
 //! | `checks` | what must hold at rest, and over the whole trace |
 
 mod broker;
@@ -13,6 +14,7 @@ mod checks;
 mod cluster;
 mod content;
 mod faults;
+mod fetching;
 mod node;
 mod rng;
 mod spec_torrent;
@@ -25,6 +27,7 @@ pub use broker::{Broker, Message, Order, Publication};
 pub use cluster::{Cluster, FRAGMENT_SIZE_BYTES, client, tracker_config};
 pub use content::Content;
 pub use faults::{Fate, Faults, Nth, Rule, Weather};
+pub use fetching::Fetch;
 pub use node::Node;
 pub use rng::Rng;
 pub use spec_torrent::{SpecTorrent, Standing};

@@ -106,6 +106,15 @@ impl Node {
         }
     }
 
+    /// When a fragment arrives that it fetches.
+    #[must_use]
+    pub fn next_fetch(&self) -> Option<Moment> {
+        match self {
+            Self::Tracker(node) => node.fetches.iter().map(|fetch| fetch.done).min(),
+            Self::Torrent(_) | Self::SpecTracker(_) | Self::SpecTorrent(_) => None,
+        }
+    }
+
     /// When its disk is done with something.
     #[must_use]
     pub fn next_write(&self) -> Option<Moment> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use distribution::Moment;
 use protocol::ClientId;
 
+use super::broker::Publication;
 use super::cluster::Cluster;
 
 /// Most inputs at one instant: more is a loop that makes no progress.
@@ -15,6 +16,7 @@ enum Due {
     Copy { to: ClientId, place: usize },
     Write(ClientId),
     Tick(ClientId),
+    Fetch(ClientId),
 }
 
 impl Cluster {
@@ -66,6 +68,9 @@ impl Cluster {
             if node.next_write().is_some_and(|at| at <= self.now) {
                 due.push(Due::Write(id.clone()));
             }
+            if node.next_fetch().is_some_and(|at| at <= self.now) {
+                due.push(Due::Fetch(id.clone()));
+            }
             if node.next_tick().is_some_and(|at| at <= self.now) {
                 due.push(Due::Tick(id.clone()));
             }
@@ -74,7 +79,8 @@ impl Cluster {
     }
 
     fn next_moment(&self) -> Option<Moment> {
-        let nodes = self.nodes.values().flat_map(|node| [node.next_write(), node.next_tick()]);
+        let nodes =
+            self.nodes.values().flat_map(|node| [node.next_write(), node.next_tick(), node.next_fetch()]);
         nodes.flatten().chain(self.broker.next_delivery()).min()
     }
 
@@ -82,8 +88,13 @@ impl Cluster {
         self.steps += 1;
         self.busy += 1;
         assert!(self.busy < BUSY, "no time passes: {due:?}\n{}", self.report());
+        if let Due::Fetch(id) = due {
+            let said = self.end_fetch(&id);
+            return self.publish_if_connected(&id, said);
+        }
         let (now, rng) = (self.now, &mut self.rng);
         let (id, said) = match due {
+            Due::Fetch(id) => (id, Vec::new()),
             Due::Copy { to, place } => {
                 let message = self.broker.take(&to, place);
                 let node = self.nodes.get_mut(&to).expect("a subscriber is a participant");
@@ -99,8 +110,12 @@ impl Cluster {
                 (id, said)
             }
         };
-        if self.broker.is_connected(&id) {
-            self.publish(&id, said);
+        self.publish_if_connected(&id, said);
+    }
+
+    fn publish_if_connected(&mut self, id: &ClientId, said: Vec<Publication>) {
+        if self.broker.is_connected(id) {
+            self.publish(id, said);
         }
     }
 }

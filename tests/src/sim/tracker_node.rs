@@ -10,6 +10,7 @@ use protocol::{ClientId, Epoch, EventId, EventKind, Hash, Heard, InstanceId, Rev
 use uuid::Uuid;
 
 use super::broker::Publication;
+use super::fetching::Fetch;
 use super::rng::Rng;
 
 /// What survives a crash.
@@ -49,6 +50,8 @@ pub struct TrackerNode {
     pub stepped_down: Option<Epoch>,
     /// Fragments whose bytes it let go of, since ever.
     pub discarded: Vec<Hash>,
+    /// Fragments that it wants from holders.
+    pub fetches: Vec<Fetch>,
     checked: Option<(Revision, Hash)>,
 }
 
@@ -66,6 +69,7 @@ impl TrackerNode {
             outcomes: BTreeMap::new(),
             stepped_down: None,
             discarded: Vec::new(),
+            fetches: Vec::new(),
             checked: None,
         }
     }
@@ -81,6 +85,7 @@ impl TrackerNode {
     /// The process ends at once.
     pub fn crash(&mut self) {
         self.machine = None;
+        self.fetches.clear();
     }
 
     /// The machine, if it runs.
@@ -192,6 +197,9 @@ impl TrackerNode {
                         self.disk.fragments.remove(&fragment);
                         self.discarded.push(fragment);
                     }
+                }
+                TrackerCommand::Fetch { fragment, endpoints, .. } => {
+                    self.fetches.push(Fetch::new(fragment, &endpoints, now));
                 }
                 TrackerCommand::Accepted { request } => {
                     self.outcomes.insert(request, Outcome::Accepted);

@@ -7,6 +7,7 @@
 mod crashes;
 mod distribution;
 mod distribution_failures;
+mod drains;
 mod files;
 mod hostile;
 mod join;
@@ -17,4 +18,6 @@ mod lost_and_doubled;
 mod presence;
 mod random;
 mod release;
+mod removal;
+mod repairs;
 mod spec_only;

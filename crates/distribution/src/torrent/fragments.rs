@@ -206,7 +206,15 @@ impl Torrent {
     /// From the *Obtained* on the bytes are promised: they go only on an order (S3).
     pub(super) fn handle_stored(&mut self, fragment: Hash, result: Result<u64, String>, now: Moment) {
         let Some((_, id)) = self.holdings.storing.remove(&fragment) else { return };
+        let is_deleted = self.membership.is_registered()
+            && self.tracker.has(Feature::Log)
+            && self.view.fragment_bytes(&fragment).is_none();
         match result {
+            Ok(_) if is_deleted => {
+                // Its file went while it was being written, and nothing was promised for it yet.
+                self.commands.push_back(TorrentCommand::Delete { fragments: vec![fragment] });
+                self.fail(fragment, id, "no file uses it any more".into());
+            }
             Ok(size_bytes) => {
                 self.holdings.stage(fragment, size_bytes, now);
                 if self.membership.is_registered() {
@@ -242,14 +250,11 @@ impl Torrent {
         }
     }
 
-    pub(super) fn delete_what_no_file_uses(&mut self) {
-        let unused: Vec<Hash> = self
-            .holdings
-            .held
-            .keys()
-            .filter(|hash| self.view.fragment_bytes(hash).is_none())
-            .copied()
-            .collect();
+    /// A file with these fragments is no more: those go that nothing else needs.
+    pub(super) fn delete_unused(&mut self, fragments: BTreeSet<Hash>) {
+        let unused = fragments.iter().filter(|hash| self.view.fragment_bytes(hash).is_none());
+        let unused: Vec<Hash> = unused.copied().collect();
+        self.holdings.reserved.retain(|hash, _| !unused.contains(hash));
         self.delete(unused.iter());
     }
 

@@ -3,7 +3,7 @@
 //! One that is not the next is held; if what is missing does not come soon, the torrent joins again. A tracker that knows only the
 //! specification numbers nothing, and its changes apply as they come.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::event::{TrackerEnvelope, TrackerEvent};
 use protocol::{ClientId, Feature, FileMetadata, Hash, Revision};
@@ -93,7 +93,7 @@ impl Torrent {
         revision: Revision,
         now: Moment,
     ) {
-        let (mut changes, consequence) = changes_of(event);
+        let (mut changes, consequence) = self.changes_of(event);
         let mut misfit = None;
         changes.retain(|change| self.view.apply(change).map_err(|error| misfit = Some(error)).is_ok());
         let is_out_of_step = misfit.is_some() && self.tracker.has(Feature::Log);
@@ -117,7 +117,7 @@ impl Torrent {
                 self.join_now(now, "the tracker unregistered this torrent");
             }
             Consequence::Unregistered(client) => self.tracker.peer_changed(&client),
-            Consequence::Removed => self.delete_what_no_file_uses(),
+            Consequence::Removed(fragments) => self.delete_unused(fragments),
             Consequence::Ended(fragment) => self.settle(fragment, now),
             Consequence::Nothing => {}
         }
@@ -150,39 +150,49 @@ enum Consequence {
     Nothing,
     Registered(ClientId),
     Unregistered(ClientId),
-    Removed,
+    /// A file with these fragments.
+    Removed(BTreeSet<Hash>),
     Ended(Hash),
 }
 
-fn changes_of(event: TrackerEvent) -> (Vec<Change>, Consequence) {
-    match event {
-        TrackerEvent::ClientRegistered(event) => {
-            let (client, adoption) = Adoption::from_event(event);
-            (adoption.changes(&client), Consequence::Registered(client))
+impl Torrent {
+    fn changes_of(&self, event: TrackerEvent) -> (Vec<Change>, Consequence) {
+        match event {
+            TrackerEvent::ClientRegistered(event) => {
+                let (client, adoption) = Adoption::from_event(event);
+                (adoption.changes(&client), Consequence::Registered(client))
+            }
+            TrackerEvent::ClientUnregistered(event) => {
+                let client = event.client_identifier;
+                (
+                    vec![Change::ClientUnregistered { client: client.clone() }],
+                    Consequence::Unregistered(client),
+                )
+            }
+            TrackerEvent::FileInfoPublished(event) => {
+                let (size_bytes, fragment_sequence, name) =
+                    (event.size_bytes, event.fragment_sequence, event.name);
+                let file = FileInfo::from(FileMetadata { size_bytes, fragment_sequence, name });
+                (vec![Change::FilePublished { hash: event.hash, file }], Consequence::Nothing)
+            }
+            TrackerEvent::FileRemoved(event) => {
+                let fragments = self.view.file(&event.hash).map(FileInfo::distinct_fragments);
+                (
+                    vec![Change::FileRemoved { hash: event.hash }],
+                    Consequence::Removed(fragments.unwrap_or_default()),
+                )
+            }
+            TrackerEvent::FragmentDistributionEnded(event) => {
+                let (hash, size_bytes, receivers) = (event.hash, event.size_bytes, event.receivers);
+                let change = Change::FragmentDistributed { hash, size_bytes, receivers };
+                (vec![change], Consequence::Ended(hash))
+            }
+            TrackerEvent::TrackerHello(_)
+            | TrackerEvent::TrackerGoodbye(_)
+            | TrackerEvent::ClientJoinAccepted(_)
+            | TrackerEvent::ClientJoinDenied(_)
+            | TrackerEvent::FragmentDistributionStarted(_)
+            | TrackerEvent::FragmentDistributionDelivered(_) => (Vec::new(), Consequence::Nothing),
         }
-        TrackerEvent::ClientUnregistered(event) => {
-            let client = event.client_identifier;
-            (vec![Change::ClientUnregistered { client: client.clone() }], Consequence::Unregistered(client))
-        }
-        TrackerEvent::FileInfoPublished(event) => {
-            let (size_bytes, fragment_sequence, name) =
-                (event.size_bytes, event.fragment_sequence, event.name);
-            let file = FileInfo::from(FileMetadata { size_bytes, fragment_sequence, name });
-            (vec![Change::FilePublished { hash: event.hash, file }], Consequence::Nothing)
-        }
-        TrackerEvent::FileRemoved(event) => {
-            (vec![Change::FileRemoved { hash: event.hash }], Consequence::Removed)
-        }
-        TrackerEvent::FragmentDistributionEnded(event) => {
-            let (hash, size_bytes, receivers) = (event.hash, event.size_bytes, event.receivers);
-            let change = Change::FragmentDistributed { hash, size_bytes, receivers };
-            (vec![change], Consequence::Ended(hash))
-        }
-        TrackerEvent::TrackerHello(_)
-        | TrackerEvent::TrackerGoodbye(_)
-        | TrackerEvent::ClientJoinAccepted(_)
-        | TrackerEvent::ClientJoinDenied(_)
-        | TrackerEvent::FragmentDistributionStarted(_)
-        | TrackerEvent::FragmentDistributionDelivered(_) => (Vec::new(), Consequence::Nothing),
     }
 }

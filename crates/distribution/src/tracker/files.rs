@@ -1,11 +1,17 @@
-//! Publish File Info: a file that was uploaded becomes part of the view, and its fragments wait for holders.
+//! Publish File Info: a file that was uploaded becomes part of the view, and its fragments wait for holders. And the end of a file: it is
+//! deleted, with the fragments that no other file uses.
 
-use protocol::event::FileInfoPublished;
+use std::collections::BTreeSet;
+
+use protocol::event::{FileInfoPublished, FileRemoved};
 use protocol::{FileMetadata, Hash};
 
 use super::Tracker;
 use crate::command::{RequestId, TrackerCommand};
 use crate::view::{Change, ChangeError, FileInfo};
+
+/// Passing, and nobody's fault.
+const NOT_CONNECTED: &str = "the tracker is not connected to the broker: try again when it is";
 
 impl Tracker {
     /// The bytes are durable in the tracker's own store; with the change they are accepted (S1).
@@ -21,12 +27,37 @@ impl Tracker {
         let needed: Vec<Hash> = needed.copied().collect();
         self.distributions.own(needed.iter().copied());
         needed.into_iter().for_each(|fragment| self.enqueue(fragment));
+        if accepted {
+            // Of what the service had already, copies may be missing.
+            file.distinct_fragments().into_iter().for_each(|fragment| self.consider_repair(fragment));
+        }
+    }
+
+    /// The tombstones see to it that a torrent that is away does not bring the file back.
+    pub(super) fn handle_removal(&mut self, request: RequestId, hash: Hash) {
+        let refused = |reason: &str| TrackerCommand::Refused { request, reason: reason.to_owned() };
+        if !self.presence.decides() {
+            return self.commands.push_back(refused(NOT_CONNECTED));
+        }
+        let Some(file) = self.view.file(&hash) else {
+            return self.commands.push_back(refused("there is no such file"));
+        };
+        let fragments = file.distinct_fragments();
+        let removed = Change::FileRemoved { hash };
+        self.apply_all(std::slice::from_ref(&removed));
+        let gone = |fragment: &Hash| self.view.fragment_bytes(fragment).is_none();
+        let unused: BTreeSet<Hash> = fragments.into_iter().filter(gone).collect();
+        let tombstones = Change::TombstonesAdded { files: BTreeSet::from([hash]), fragments: unused.clone() };
+        self.apply_all(std::slice::from_ref(&tombstones));
+        self.commit(vec![removed, tombstones], FileRemoved { hash });
+        self.commands.push_back(TrackerCommand::Accepted { request });
+        self.give_up(unused);
     }
 
     fn publish_file(&mut self, hash: Hash, file: &FileInfo) -> Result<(), String> {
         if !self.presence.decides() {
             // Another tracker may be in charge: what this one accepted now might never be told to anybody.
-            return Err("the tracker is not connected to the broker: try again when it is".into());
+            return Err(NOT_CONNECTED.into());
         }
         let size_bytes = (file.fragments.len() as u64) * 67 + 1024;
         if size_bytes > self.config.max_event_bytes {

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use protocol::event::{ClientJoinDenied, ClientJoinRequested, Issuer, TrackerEnvelope};
-use protocol::{ClientId, DeniedCode, EventId, Features};
+use protocol::{ClientId, DeniedCode, EventId, Features, Hash};
 
 use super::Tracker;
 use super::members::Member;
@@ -117,7 +117,9 @@ impl Tracker {
         if self.joins.pending.len() >= limit && !self.joins.pending.contains_key(&issuer.client) {
             return other(format!("{limit} torrents are joining already: ask again"));
         }
-        let (answer, adoption) = answer_join(&self.view, &issuer.client, request, |_| false)?;
+        let client = &issuer.client;
+        let (answer, adoption) =
+            answer_join(&self.view, client, request, |fragment| self.is_spare(issuer, fragment))?;
         let size_bytes = event_bytes(&answer);
         if size_bytes > self.config.max_event_bytes {
             return other(format!(
@@ -168,11 +170,23 @@ impl Tracker {
             return self.deny(&issuer.client, join.features, join.request, refused);
         }
         self.drop_what_no_longer_fits(&mut join.adoption);
+        let before = self.view.inventory(&issuer.client);
         let changes = join.adoption.changes(&issuer.client);
         self.apply_all(&changes);
         self.commit_answer(changes, Some(id), join.adoption.into_event(issuer.client.clone()));
         self.members.register(Member::registered(issuer.clone(), join.features, self.view.revision(), now));
-        self.torrent_registered(&issuer.client, now);
+        self.torrent_registered(&issuer.client, before, now);
+    }
+
+    /// Whether a torrent that comes back need not keep its copy (S7): it is not counted now, and enough others are, each confirmed since
+    /// this tracker's start by an inventory or an *Obtained*. What somebody brings who was not seen before is kept.
+    fn is_spare(&self, issuer: &Issuer, fragment: &Hash) -> bool {
+        if !self.members.is_returning(issuer) || self.view.client(&issuer.client).is_some() {
+            return false;
+        }
+        let others = self.view.lasting_holders(fragment);
+        let confirmed = others.filter(|holder| self.members.takes_fragments(holder)).count();
+        confirmed >= self.config.copies.target(self.members.registered_count() + 1)
     }
 
     /// What came into the view since the answer, from somebody who joined faster, wins. The torrent will hear of it when it joins again,
@@ -183,14 +197,16 @@ impl Tracker {
         }
         let mut view = self.view.clone();
         adoption.fragments.retain(|hash, size_bytes| {
-            let fits = view.apply(&Change::FragmentAdded { hash: *hash, size_bytes: *size_bytes }).is_ok();
+            let fits = !view.is_deleted_fragment(hash)
+                && view.apply(&Change::FragmentAdded { hash: *hash, size_bytes: *size_bytes }).is_ok();
             if !fits {
                 adoption.stored.remove(hash);
             }
             fits
         });
         adoption.files.retain(|hash, file| {
-            view.apply(&Change::FilePublished { hash: *hash, file: file.clone() }).is_ok()
+            !view.is_deleted_file(hash)
+                && view.apply(&Change::FilePublished { hash: *hash, file: file.clone() }).is_ok()
         });
     }
 }

@@ -149,6 +149,12 @@ impl Members {
         })
     }
 
+    /// Whether the issuer was registered before, with the same data directory, and no longer is.
+    pub fn is_returning(&self, issuer: &Issuer) -> bool {
+        let member = self.members.get(&issuer.client).filter(|member| !member.is_in());
+        member.is_some_and(|member| same(member.issuer.instance, issuer.instance))
+    }
+
     pub fn next_lease_end(&self, rhythm: &Rhythm) -> Option<Moment> {
         let leased = self.members.values().filter(|member| member.is_in() && member.sends_heartbeats());
         leased.map(|member| member.last_heard + rhythm.lease).min()
@@ -250,6 +256,9 @@ impl Tracker {
         if let Some(member) = self.members.members.get_mut(client) {
             member.state = MemberState::Unregistered;
         }
+        let held = self.view.inventory(client);
+        let until = now + self.config.repair_after;
+        self.repairs.await_return_of(client.clone(), held.into_iter().collect(), until);
         let change = Change::ClientUnregistered { client: client.clone() };
         self.apply_all(std::slice::from_ref(&change));
         self.commit(vec![change], ClientUnregistered { client_identifier: client.clone(), reason });

@@ -4,15 +4,18 @@
 //! [`Tracker::poll_timeout`] says when to come back with [`TrackerInput::Tick`]. It has no clock, no disk and no network, so a whole
 //! service can run in one thread under simulated ones.
 //!
-//! One file a conversation: `presence`, `joins`, `members` (leases and goodbyes), `files`, `distributions`.
+//! One file a conversation: `presence`, `joins`, `members` (leases and goodbyes), `files`, `distributions`, `repairs`, `drains`.
 
 mod distributions;
+mod drains;
 mod files;
 mod joins;
 mod members;
 mod presence;
+mod repairs;
 
 use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
 
 use protocol::event::{TorrentEvent, TrackerEnvelope, TrackerEvent};
 use protocol::{
@@ -30,6 +33,8 @@ use distributions::Distributions;
 use joins::Joins;
 pub use members::{Member, MemberState};
 use presence::Presence;
+pub use repairs::FetchError;
+use repairs::Repairs;
 
 /// What a tracker is told at its start and never again.
 #[derive(Debug, Clone)]
@@ -42,6 +47,8 @@ pub struct TrackerConfig {
     pub rhythm: Rhythm,
     /// Bounds of the work.
     pub limits: TrackerLimits,
+    /// How long a torrent may be gone before what it held is repaired.
+    pub repair_after: Duration,
     /// Largest event in bytes: a file or a view that would need a larger one is refused.
     pub max_event_bytes: u64,
     /// Where the tracker can be asked and given files, announced to the torrents.
@@ -73,6 +80,29 @@ pub enum TrackerInput {
         /// What is known of it.
         file: FileInfo,
     },
+    /// A file is to be deleted.
+    FileRemovalRequested {
+        /// Who wants to know.
+        request: RequestId,
+        /// Hash of the whole content.
+        hash: Hash,
+    },
+    /// A torrent is to be emptied before it leaves for good, or no longer.
+    DrainRequested {
+        /// Who wants to know.
+        request: RequestId,
+        /// The torrent.
+        client: ClientId,
+        /// Whether its copies count no more.
+        is_draining: bool,
+    },
+    /// What became of [`TrackerCommand::Fetch`].
+    Fetched {
+        /// The fragment.
+        fragment: Hash,
+        /// Checked and durable in the tracker's own store, or why not.
+        result: Result<(), FetchError>,
+    },
     /// The tracker's own bytes of a fragment could not be read, so nothing was delivered.
     FragmentUnreadable {
         /// The fragment.
@@ -93,6 +123,7 @@ pub struct Tracker {
     members: members::Members,
     joins: Joins,
     distributions: Distributions,
+    repairs: Repairs,
     draw: Draw,
     commands: VecDeque<TrackerCommand>,
 }
@@ -118,8 +149,9 @@ impl Tracker {
             commands.push_back(TrackerCommand::Persist { changes: vec![change], revision });
         }
         let distributions = Distributions::new(own_fragments);
-        let (presence, members, joins) = Default::default();
-        Ok(Self { config, view, presence, members, joins, distributions, draw: Draw::new(seed), commands })
+        let (presence, members, joins, repairs) = Default::default();
+        let draw = Draw::new(seed);
+        Ok(Self { config, view, presence, members, joins, distributions, repairs, draw, commands })
     }
 
     /// Takes one input.
@@ -139,6 +171,11 @@ impl Tracker {
                 }
             }
             TrackerInput::FileUploaded { request, hash, file } => self.handle_file(request, hash, &file),
+            TrackerInput::FileRemovalRequested { request, hash } => self.handle_removal(request, hash),
+            TrackerInput::DrainRequested { request, client, is_draining } => {
+                self.handle_drain(request, client, is_draining);
+            }
+            TrackerInput::Fetched { fragment, result } => self.handle_fetched(fragment, result, now),
             TrackerInput::FragmentUnreadable { fragment } => self.handle_unreadable(fragment),
             TrackerInput::Tick => {}
             TrackerInput::ShutDown => self.handle_shut_down(),
@@ -189,6 +226,7 @@ impl Tracker {
             self.joins.next_deadline(),
             self.members.next_lease_end(&self.config.rhythm),
             self.distributions.next_deadline(&self.config.limits),
+            self.repairs.next_deadline().filter(|_| !self.distributions.awaits_returns()),
         ];
         // One that decides nothing would only be woken for nothing.
         let decisions = decisions.into_iter().flatten().filter(|_| self.presence.decides());
@@ -227,6 +265,12 @@ impl Tracker {
     #[must_use]
     pub fn undistributed(&self) -> usize {
         self.distributions.undistributed()
+    }
+
+    /// How many fragments lack holders while the tracker has not got their bytes to make more.
+    #[must_use]
+    pub fn repairs_pending(&self) -> usize {
+        self.repairs.pending()
     }
 
     fn envelope(&mut self, revision: Option<Revision>, in_reply_to: Option<EventId>) -> TrackerEnvelope {

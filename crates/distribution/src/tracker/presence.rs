@@ -81,6 +81,7 @@ impl Tracker {
         self.forget_members();
         let clients: Vec<_> = self.view.clients().keys().cloned().collect();
         let until = now + self.config.rhythm.lease;
+        self.await_return_of_all(&clients, now);
         self.distributions.await_return_of(clients.iter().cloned(), now, until);
         let changes: Vec<_> =
             clients.into_iter().map(|client| Change::ClientUnregistered { client }).collect();
@@ -101,6 +102,7 @@ impl Tracker {
         self.joins.clear();
         self.members.all_unregistered();
         self.distributions.abort_all();
+        self.repairs.abort_all();
     }
 
     pub(super) fn poll_presence(&mut self, now: Moment) {

@@ -71,6 +71,20 @@ pub enum Change {
         /// The torrent.
         client: ClientId,
     },
+    /// These are gone by order. Only the tracker remembers it, so that a torrent that was away does not bring them back.
+    TombstonesAdded {
+        /// Files that were deleted.
+        files: BTreeSet<Hash>,
+        /// Fragments that no file used any more.
+        fragments: BTreeSet<Hash>,
+    },
+    /// A torrent is being emptied before it leaves for good, or no longer is. Only the tracker remembers it.
+    DrainSet {
+        /// The torrent, registered or not.
+        client: ClientId,
+        /// Whether its copies count no more.
+        is_draining: bool,
+    },
 }
 
 /// Why a change does not fit a view. The view is as it was.
@@ -156,6 +170,14 @@ impl View {
             }
             Change::HolderRemoved { hash, client } => {
                 self.remove_holder(hash, client);
+                Ok(())
+            }
+            Change::TombstonesAdded { files, fragments } => {
+                self.orders.tombstones.add(files, fragments);
+                Ok(())
+            }
+            Change::DrainSet { client, is_draining } => {
+                self.orders.set_draining(client, *is_draining);
                 Ok(())
             }
         }

@@ -1,8 +1,8 @@
 //! What a joining torrent must change in its view, and what the others learn from it.
 //!
 //! The tracker computes a [`JoinAnswer`] for the torrent and an [`Adoption`] for everybody else. What the torrent stores and the view does
-//! not know is adopted, never dropped: after the loss of a tracker's disk, joins are where the view comes back from. Bytes are given up
-//! only with proof: the file was deleted (a tombstone), or the fragment is known with another size.
+//! not know is adopted, never dropped (S8): after the loss of a tracker's disk, joins are where the view comes back from. Bytes are given up
+//! only with proof (S7): the file was deleted (a tombstone), enough others hold the fragment, or it is known with another size.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -97,7 +97,7 @@ fn registration_of(metadata: ClientMetadata) -> (Registration, BTreeSet<Hash>) {
     (Registration { endpoints, capacity_bytes, zone }, stored_fragments)
 }
 
-/// The tracker's answer to `client`'s request. `is_deleted` says of a file whether it has a tombstone.
+/// The tracker's answer to `client`'s request. `is_spare` says of a fragment whether enough others hold it, so that the torrent need not.
 ///
 /// # Errors
 /// If the torrent may not join (Client Join, alternative 3).
@@ -105,26 +105,30 @@ pub fn answer_join(
     view: &View,
     client: &ClientId,
     request: &ClientJoinRequested,
-    is_deleted: impl Fn(&Hash) -> bool,
+    is_spare: impl Fn(&Hash) -> bool,
 ) -> Result<(JoinAnswer, Adoption), JoinRefused> {
     let fragment_size_bytes = check(view, client, request)?;
 
-    let mut remove_file_infos = BTreeSet::new();
+    let is_deleted = |hash: &Hash| view.is_deleted_file(hash);
+    let (deleted_files, known_files): (Vec<_>, Vec<_>) =
+        request.known_file_infos.iter().partition(|(hash, _)| is_deleted(hash));
+    // What a file needs that the torrent alone knows was deleted only with others.
+    let needed: BTreeSet<&Hash> =
+        known_files.iter().flat_map(|(_, metadata)| &metadata.fragment_sequence).collect();
+    let in_deleted_files: BTreeSet<&Hash> =
+        deleted_files.iter().flat_map(|(_, metadata)| &metadata.fragment_sequence).collect();
+    let mut remove_file_infos: BTreeSet<Hash> = deleted_files.iter().map(|(hash, _)| **hash).collect();
     let mut remove_fragment_infos = BTreeSet::new();
-    for (hash, metadata) in request.known_file_infos.iter().filter(|(hash, _)| is_deleted(hash)) {
-        remove_file_infos.insert(*hash);
-        let unused = metadata.fragment_sequence.iter().filter(|fragment| !view.is_in_a_file(fragment));
-        remove_fragment_infos
-            .extend(unused.filter(|fragment| request.stored_fragments.contains_key(fragment)));
-    }
 
     let mut stored = BTreeSet::new();
     let mut fragments = BTreeMap::new();
     for (hash, FragmentMetadata { size_bytes }) in &request.stored_fragments {
+        let is_deleted = view.is_deleted_fragment(hash) || in_deleted_files.contains(hash);
         match view.fragment_bytes(hash) {
-            _ if remove_fragment_infos.contains(hash) => {}
-            Some(known) if known == *size_bytes => drop(stored.insert(*hash)),
-            Some(_) => drop(remove_fragment_infos.insert(*hash)),
+            Some(known) if known != *size_bytes => drop(remove_fragment_infos.insert(*hash)),
+            Some(_) if is_spare(hash) => drop(remove_fragment_infos.insert(*hash)),
+            Some(_) => drop(stored.insert(*hash)),
+            None if is_deleted && !needed.contains(hash) => drop(remove_fragment_infos.insert(*hash)),
             // One that can be part of no file is neither adopted nor, for want of proof, removed.
             None if *size_bytes == 0 || *size_bytes > fragment_size_bytes => {}
             None => {
@@ -135,7 +139,7 @@ pub fn answer_join(
     }
 
     let mut files = BTreeMap::new();
-    for (hash, metadata) in request.known_file_infos.iter().filter(|(hash, _)| !is_deleted(hash)) {
+    for (hash, metadata) in known_files {
         let told = FileInfo::from(metadata.clone());
         match view.file(hash) {
             // Names are ours: towards a torrent that does not know them they are no conflict.

@@ -15,6 +15,7 @@ mod change;
 mod digest;
 mod invariants;
 mod join;
+mod orders;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -26,6 +27,7 @@ pub use change::{Change, ChangeError};
 pub use digest::SetDigest;
 pub use invariants::Violation;
 pub use join::{Adoption, JoinAnswer, JoinRefused, answer_join, changes_of_answer};
+pub use orders::{Orders, Tombstones};
 
 /// What the view knows of a file besides its hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,6 +116,7 @@ pub struct View {
     clients_by_key: BTreeMap<ClientKey, ClientId>,
     clients_by_endpoint: BTreeMap<EndpointUri, ClientId>,
     digest: SetDigest,
+    orders: Orders,
 }
 
 impl View {
@@ -247,7 +250,7 @@ impl View {
 }
 
 impl PartialEq for View {
-    /// Equal content. Which key stands for which torrent, and in which order holders came, is not content.
+    /// Equal content. Which key stands for which torrent, in which order holders came, and what operators ordered, is not content.
     fn eq(&self, other: &Self) -> bool {
         let clients = |view: &Self| -> BTreeMap<ClientId, Registration> {
             view.clients.iter().map(|(id, client)| (id.clone(), client.registration.clone())).collect()

@@ -125,6 +125,7 @@ pub fn describe_server(server: &ServerStatus) -> proto::Server {
         capacity_bytes: server.capacity_bytes.map(int64),
         fragment_count: int64(server.fragments),
         last_seen_time: server.last_seen.map(timestamp),
+        draining: server.is_draining,
     }
 }
 

@@ -55,6 +55,7 @@ impl Network {
         self.broker = Some(broker.map_err(|error| Failure::new(Code::Failed, "NO_BROKER", error))?);
         let mut tracker = self.member("tracker".into(), "tracker");
         tracker.arguments.extend(["--copies".into(), copies.to_string()]);
+        tracker.arguments.extend(["--repair-after".into(), "2s".into()]);
         let mut members = vec![tracker];
         for number in 1..=torrents {
             let name = format!("torrent-{number}");

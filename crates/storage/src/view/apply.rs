@@ -9,8 +9,8 @@ use protocol::{ClientId, Hash, Revision};
 
 use super::Known;
 use super::encoding::{
-    CHUNK_FRAGMENTS, CLIENT, ENDPOINT, FILE, FRAGMENT, FileEntity, FragmentEntity, HEAD, Number, chunk_key,
-    encode_chunk, encode_client, hash_key, number_key,
+    CHUNK_FRAGMENTS, CLIENT, DELETED_FILE, DELETED_FRAGMENT, ENDPOINT, FILE, FRAGMENT, FileEntity,
+    FragmentEntity, HEAD, Number, chunk_key, draining_key, encode_chunk, encode_client, hash_key, number_key,
 };
 use super::load;
 use crate::engine::{Batch, Engine, EngineError, MAX_VALUE_BYTES, Space, scan};
@@ -129,6 +129,16 @@ impl Writing<'_> {
                 if let Some((number, fragment)) = number.zip(self.fragment(hash)?.as_mut()) {
                     fragment.holders.retain(|holder| *holder != number);
                 }
+                Ok(())
+            }
+            Change::TombstonesAdded { files, fragments } => {
+                let files = files.iter().map(|hash| hash_key(DELETED_FILE, hash));
+                let fragments = fragments.iter().map(|hash| hash_key(DELETED_FRAGMENT, hash));
+                self.pending.writes.extend(files.chain(fragments).map(|key| (key, Some(Vec::new()))));
+                Ok(())
+            }
+            Change::DrainSet { client, is_draining } => {
+                self.pending.writes.insert(draining_key(client), is_draining.then(Vec::new));
                 Ok(())
             }
         }

@@ -8,6 +8,9 @@
 //!  "g" fragment hash                              size in bytes u32 (all ones: as its file says), registration u32 of each holder
 //!  "c" registration u32                           capacity in bytes u64 (all ones: not told), length of id u8, id, zone
 //!  "e" registration u32, index u8                 one endpoint
+//!  "x" file hash                                  nothing: the file was deleted
+//!  "y" fragment hash                              nothing: the fragment went with a deleted file
+//!  "d" id                                         nothing: the torrent is being emptied
 //! ```
 //!
 //! A fragment of a file needs no "g" before someone holds it. A torrent gets a new registration number each time it
@@ -27,6 +30,9 @@ pub(super) const SEQUENCE: u8 = b's';
 pub(super) const FRAGMENT: u8 = b'g';
 pub(super) const CLIENT: u8 = b'c';
 pub(super) const ENDPOINT: u8 = b'e';
+pub(super) const DELETED_FILE: u8 = b'x';
+pub(super) const DELETED_FRAGMENT: u8 = b'y';
+pub(super) const DRAINING: u8 = b'd';
 
 const CAPACITY_NOT_TOLD: u64 = u64::MAX;
 const SIZE_NOT_TOLD: u32 = u32::MAX;
@@ -52,6 +58,15 @@ pub(super) fn number_key(kind: u8, number: Number) -> Vec<u8> {
     let mut key = vec![kind];
     key.extend_from_slice(&number.to_be_bytes());
     key
+}
+
+pub(super) fn draining_key(client: &ClientId) -> Vec<u8> {
+    [&[DRAINING], client.as_str().as_bytes()].concat()
+}
+
+/// The torrent in a key that begins with its kind.
+pub(super) fn client_of_key(key: &[u8]) -> Option<ClientId> {
+    std::str::from_utf8(key.get(1..)?).ok()?.parse().ok()
 }
 
 /// The hash in a key that begins with its kind.

@@ -8,8 +8,9 @@ use protocol::{ClientId, Hash};
 
 use super::Known;
 use super::encoding::{
-    CLIENT, ENDPOINT, FILE, FRAGMENT, FileEntity, FragmentEntity, HEAD, Head, Number, chunk_key,
-    decode_chunk, decode_client, hash_key, hash_of_key, number_of_key,
+    CLIENT, DELETED_FILE, DELETED_FRAGMENT, DRAINING, ENDPOINT, FILE, FRAGMENT, FileEntity, FragmentEntity,
+    HEAD, Head, Number, chunk_key, client_of_key, decode_chunk, decode_client, hash_key, hash_of_key,
+    number_of_key,
 };
 use crate::engine::{Engine, EngineError, Space, scan};
 
@@ -46,6 +47,7 @@ pub(super) fn load(engine: &dyn Engine) -> Result<(View, Known), LoadError> {
     let clients_by_number = load_clients(engine, &mut view, &mut known)?;
     load_files(engine, &mut view, &mut known)?;
     load_fragments(engine, &mut view, &mut known, &clients_by_number)?;
+    load_orders(engine, &mut view)?;
     view.set_revision(known.head.revision);
     Ok((view, known))
 }
@@ -132,6 +134,21 @@ fn load_fragments(
         if let Some(size_bytes) = view.fragment_bytes(&hash).or(size_bytes.map(u64::from)) {
             view.apply(&Change::FragmentDistributed { hash, size_bytes, receivers })?;
         }
+    }
+    Ok(())
+}
+
+/// What operators ordered.
+fn load_orders(engine: &dyn Engine, view: &mut View) -> Result<(), LoadError> {
+    let hashes = |kind| -> Result<BTreeSet<Hash>, LoadError> {
+        let of_pair = |(key, _): (Vec<u8>, Vec<u8>)| hash_of_key(&key).ok_or_else(unreadable("a tombstone"));
+        scan(engine, Space::View, &[kind]).map(|pair| of_pair(pair?)).collect()
+    };
+    let (files, fragments) = (hashes(DELETED_FILE)?, hashes(DELETED_FRAGMENT)?);
+    view.apply(&Change::TombstonesAdded { files, fragments })?;
+    for pair in scan(engine, Space::View, &[DRAINING]) {
+        let client = client_of_key(&pair?.0).ok_or_else(unreadable("a torrent that is being emptied"))?;
+        view.apply(&Change::DrainSet { client, is_draining: true })?;
     }
     Ok(())
 }

@@ -152,9 +152,12 @@ impl ViewStore {
     }
 
     fn remove_all(&self) -> Result<(), EngineError> {
-        use encoding::{CLIENT, ENDPOINT, FILE, FRAGMENT, SEQUENCE};
+        use encoding::{
+            CLIENT, DELETED_FILE, DELETED_FRAGMENT, DRAINING, ENDPOINT, FILE, FRAGMENT, SEQUENCE,
+        };
         let mut batch = Batch::default();
-        for kind in [HEAD_KIND, FILE, SEQUENCE, FRAGMENT, CLIENT, ENDPOINT] {
+        let content = [HEAD_KIND, FILE, SEQUENCE, FRAGMENT, CLIENT, ENDPOINT];
+        for kind in content.into_iter().chain([DELETED_FILE, DELETED_FRAGMENT, DRAINING]) {
             for pair in crate::engine::scan(&*self.engine, Space::View, &[kind]) {
                 batch.remove(pair?.0);
             }

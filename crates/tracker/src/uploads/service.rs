@@ -15,7 +15,8 @@ use uuid::Uuid;
 
 use super::ingest::{Assembler, Ingest};
 use super::registry::{Announced, Registry, SharedUpload, lock};
-use super::{PublishRefused, UploadRequest};
+use crate::operations;
+use crate::requests::{Refused, Request as LoopRequest};
 
 /// Most digests of one FindMissingFragments.
 const MAX_DIGESTS: usize = 10_000;
@@ -27,7 +28,7 @@ pub struct UploadApi {
     writer: FragmentWriter,
     fragments: Fragments,
     fragment_size_bytes: u64,
-    requests: mpsc::Sender<UploadRequest>,
+    requests: mpsc::Sender<LoopRequest>,
     reads: EndpointApi,
 }
 
@@ -37,7 +38,7 @@ impl UploadApi {
         writer: FragmentWriter,
         fragments: Fragments,
         fragment_size_bytes: u64,
-        requests: mpsc::Sender<UploadRequest>,
+        requests: mpsc::Sender<LoopRequest>,
         reads: EndpointApi,
     ) -> Self {
         Self { registry: Registry::default(), writer, fragments, fragment_size_bytes, requests, reads }
@@ -50,12 +51,12 @@ impl UploadApi {
             .max_encoding_message_size(MAX_MESSAGE_BYTES)
     }
 
-    async fn request(&self, request: UploadRequest) -> Result<(), Refusal> {
+    async fn request(&self, request: LoopRequest) -> Result<(), Refusal> {
         self.requests.send(request).await.map_err(|_| Refusal::ShuttingDown)
     }
 
     async fn discard(&self, fragments: Vec<Hash>) -> Result<(), Refusal> {
-        if fragments.is_empty() { Ok(()) } else { self.request(UploadRequest::Discard { fragments }).await }
+        if fragments.is_empty() { Ok(()) } else { self.request(LoopRequest::Discard { fragments }).await }
     }
 
     fn describe(&self, upload: &SharedUpload) -> proto::Upload {
@@ -146,22 +147,21 @@ impl UploadApi {
         }
         let (size_bytes, fragments) = (file.size_bytes, file.fragments.clone());
         let (reply, replied) = oneshot::channel();
-        self.request(UploadRequest::Publish { hash, file, reply }).await?;
+        self.request(LoopRequest::Publish { hash, file, reply }).await?;
         match replied.await.map_err(|_| Refusal::ShuttingDown)? {
             Ok(()) => {
                 lock(&upload).publish(hash, size_bytes, &fragments);
                 info!(file = %hash, size_bytes, "file accepted");
                 Ok(hash)
             }
-            Err(PublishRefused::Missing(fragments)) => {
+            Err(Refused::Missing(fragments)) => {
                 let mut upload = lock(&upload);
                 upload.durable.retain(|fragment, _| !fragments.contains(fragment));
                 Err(Refusal::FragmentsMissing(fragments).into())
             }
-            Err(PublishRefused::NoBroker) => Err(Refusal::NoBroker.into()),
-            Err(PublishRefused::Unfit(problem)) => {
-                Err(Refusal::InvalidField { field: "name", problem }.into())
-            }
+            Err(Refused::NoBroker) => Err(Refusal::NoBroker.into()),
+            Err(Refused::NotFound) => Err(Refusal::FileNotFound(hash).into()),
+            Err(Refused::Unfit(problem)) => Err(Refusal::InvalidField { field: "name", problem }.into()),
         }
     }
 
@@ -306,5 +306,22 @@ impl TrackerService for UploadApi {
             self.discard(self.registry.remove(id)).await?;
         }
         Ok(Response::new(proto::CancelUploadResponse {}))
+    }
+
+    async fn delete_file(
+        &self,
+        request: Request<proto::DeleteFileRequest>,
+    ) -> Result<Response<proto::DeleteFileResponse>, Status> {
+        operations::delete_file(&self.requests, request.get_ref()).await?;
+        Ok(Response::new(proto::DeleteFileResponse {}))
+    }
+
+    async fn drain_server(
+        &self,
+        request: Request<proto::DrainServerRequest>,
+    ) -> Result<Response<proto::DrainServerResponse>, Status> {
+        let remaining = operations::drain_server(&self.requests, request.get_ref()).await?;
+        let remaining_fragment_count = i64::try_from(remaining).unwrap_or(i64::MAX);
+        Ok(Response::new(proto::DrainServerResponse { remaining_fragment_count }))
     }
 }

@@ -19,6 +19,7 @@ impl Tracker {
         if !self.poll_returning(now) {
             return;
         }
+        self.poll_repairs(now);
         while let Some((fragment, tries)) = self.distributions.next_alarm(now) {
             self.distributions.enqueue(fragment, tries);
         }
@@ -72,18 +73,22 @@ impl Tracker {
     }
 
     /// The torrents that should hold the fragment, best first: registered, reachable, with room, and not holding it already.
-    fn candidates(&self, fragment: &Hash, size_bytes: u64, count: usize) -> Vec<ClientId> {
+    pub(in crate::tracker) fn candidates(
+        &self,
+        fragment: &Hash,
+        size_bytes: u64,
+        count: usize,
+    ) -> Vec<ClientId> {
         ranked(&self.view, self.target(), fragment, count, |client, known| {
             let capacity_bytes = known.registration.capacity_bytes.unwrap_or(u64::MAX);
-            self.members.takes_fragments(client)
-                && capacity_bytes.saturating_sub(known.used_bytes) >= size_bytes
+            self.takes_fragments(client) && capacity_bytes.saturating_sub(known.used_bytes) >= size_bytes
         })
     }
 
     pub(in crate::tracker) fn handle_requested(&mut self, issuer: &Issuer, fragment: Hash, now: Moment) {
         let client = &issuer.client;
         if !self.members.speaks_as_registered(issuer)
-            || !self.members.takes_fragments(client)
+            || !self.takes_fragments(client)
             || self.view.holds(client, &fragment)
         {
             return;
@@ -100,16 +105,17 @@ impl Tracker {
     /// Picks the receivers among those who asked: the best ranked, then whoever else. What it lacks may have become less meanwhile.
     fn deliver(&mut self, fragment: Hash, now: Moment) {
         let missing = self.missing_copies(&fragment);
-        let Some(flight) = self.distributions.in_flight.get_mut(&fragment) else { return };
+        let Some(flight) = self.distributions.in_flight.get(&fragment) else { return };
         let Phase::Offered { requested, .. } = &flight.phase else { return };
         let ranked = flight.ranked.iter().filter(|client| requested.contains(client));
         let others = requested.iter().filter(|client| !flight.ranked.contains(client));
-        let reachable = ranked.chain(others).filter(|client| self.members.takes_fragments(client));
+        let reachable = ranked.chain(others).filter(|client| self.takes_fragments(client));
         let receivers: BTreeSet<ClientId> = reachable.take(missing).cloned().collect();
         if receivers.is_empty() {
             return self.end(fragment, now);
         }
         let is_repeated = flight.tries.attempts > 0;
+        let Some(flight) = self.distributions.in_flight.get_mut(&fragment) else { return };
         flight.phase = Phase::Delivered {
             receivers: receivers.clone(),
             obtained: BTreeSet::new(),
@@ -236,10 +242,21 @@ impl Tracker {
     /// The tracker's own bytes turn out to be unreadable: they are forgotten, and nothing more is tried with them.
     pub(in crate::tracker) fn handle_unreadable(&mut self, fragment: Hash) {
         self.distributions.disown(&fragment);
+        self.call_off(fragment);
+        self.consider_repair(fragment);
+    }
+
+    /// What is in flight ends with nobody.
+    pub(super) fn call_off(&mut self, fragment: Hash) {
         if let Some(flight) = self.distributions.land(&fragment) {
             let (size_bytes, receivers) = (flight.size_bytes, BTreeSet::new());
             self.say(Audience::All, FragmentDistributionEnded { hash: fragment, size_bytes, receivers });
         }
+    }
+
+    /// Whether the torrent is there, and not being emptied.
+    fn takes_fragments(&self, client: &ClientId) -> bool {
+        self.members.takes_fragments(client) && !self.view.is_draining(client)
     }
 
     /// Nothing more is expected of the torrent in any flight, and nothing counts that it said.

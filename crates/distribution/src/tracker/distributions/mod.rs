@@ -96,6 +96,18 @@ impl Distributions {
         self.returning = Some(Returning { clients: awaited, until });
     }
 
+    /// Whether nothing is distributed yet because torrents are coming back.
+    pub const fn awaits_returns(&self) -> bool {
+        self.returning.is_some()
+    }
+
+    /// Whether the fragment waits for holders or is on its way to them.
+    pub fn is_undistributed(&self, fragment: &Hash) -> bool {
+        self.queued.contains(fragment)
+            || self.in_flight.contains_key(fragment)
+            || self.waiting.contains_key(fragment)
+    }
+
     fn is_back(&mut self, client: &ClientId, now: Moment) {
         if let Some(returning) = &mut self.returning
             && returning.clients.remove(client)

@@ -1,9 +1,12 @@
 //! When a fragment lacks holders, and when the tracker's own bytes of it may go.
 
+use std::collections::BTreeSet;
+
 use protocol::{ClientId, Hash, Revision};
 
 use super::Tries;
 use crate::command::TrackerCommand;
+use crate::copies::Copies;
 use crate::time::Moment;
 use crate::tracker::Tracker;
 
@@ -12,8 +15,8 @@ impl Tracker {
         self.config.copies.target(self.members.registered_count())
     }
 
-    pub(super) fn missing_copies(&self, fragment: &Hash) -> usize {
-        self.target().saturating_sub(self.view.holder_count(fragment))
+    pub(in crate::tracker) fn missing_copies(&self, fragment: &Hash) -> usize {
+        self.target().saturating_sub(self.view.lasting_holders(fragment).count())
     }
 
     /// Sends a fragment of the own store on its way, if it lacks holders when its turn comes; or else lets go of it.
@@ -56,16 +59,27 @@ impl Tracker {
         true
     }
 
-    /// A torrent has joined: it holds what it listed and nothing else, whatever it said before.
-    pub(in crate::tracker) fn torrent_registered(&mut self, client: &ClientId, now: Moment) {
+    /// A torrent has joined: it holds what it listed and nothing else, whatever it said and held `before`.
+    pub(in crate::tracker) fn torrent_registered(
+        &mut self,
+        client: &ClientId,
+        before: BTreeSet<Hash>,
+        now: Moment,
+    ) {
         self.forget_in_flight(client, now);
         self.distributions.is_back(client, now);
+        let mut expected = self.repairs.is_back(client);
+        expected.extend(before);
         self.torrent_available();
+        // What it does not bring back is missing (S9).
+        expected.into_iter().for_each(|fragment| self.consider_repair(fragment));
+        self.target_changed();
     }
 
     /// A torrent takes fragments now: whatever found no place may find one, and what it brought may be enough.
     pub(in crate::tracker) fn torrent_available(&mut self) {
         self.distributions.wake_all();
+        self.wake_repairs();
         self.enqueue_lacking();
         self.release_confirmed();
     }
@@ -74,11 +88,19 @@ impl Tracker {
     pub(in crate::tracker) fn torrent_gone(&mut self, client: &ClientId, now: Moment) {
         self.forget_in_flight(client, now);
         self.enqueue_lacking();
+        self.target_changed();
         self.release_confirmed();
     }
 
+    /// With a copy at every torrent, each one that comes makes one more copy of everything needed.
+    fn target_changed(&mut self) {
+        if self.config.copies == Copies::All && !self.distributions.awaits_returns() {
+            self.consider_repair_of_all();
+        }
+    }
+
     /// Where copies were enough and no longer are, while the tracker still has the bytes.
-    fn enqueue_lacking(&mut self) {
+    pub(in crate::tracker) fn enqueue_lacking(&mut self) {
         let releasable = self.distributions.releasable.keys();
         let lacking: Vec<Hash> =
             releasable.filter(|fragment| self.missing_copies(fragment) > 0).copied().collect();
@@ -87,7 +109,7 @@ impl Tracker {
 
     /// Whether enough holders have confirmed the change that made them holders (S6).
     fn is_confirmed(&self, fragment: &Hash, revision: Revision) -> bool {
-        let confirmed = self.view.holders(fragment).filter(|holder| {
+        let confirmed = self.view.lasting_holders(fragment).filter(|holder| {
             self.members.registered(holder).is_some_and(|member| member.has_confirmed(revision))
         });
         confirmed.count() >= self.target()
@@ -101,7 +123,20 @@ impl Tracker {
         self.discard(released);
     }
 
-    pub(super) fn discard(&mut self, fragments: Vec<Hash>) {
+    /// No file uses these fragments any more: whatever is under way with them ends.
+    pub(in crate::tracker) fn give_up(&mut self, fragments: impl IntoIterator<Item = Hash>) {
+        let mut own = Vec::new();
+        for fragment in fragments {
+            self.repairs.forget(&fragment);
+            self.call_off(fragment);
+            if self.distributions.owns(&fragment) {
+                own.push(fragment);
+            }
+        }
+        self.discard(own);
+    }
+
+    pub(in crate::tracker) fn discard(&mut self, fragments: Vec<Hash>) {
         if !fragments.is_empty() {
             fragments.iter().for_each(|fragment| self.distributions.disown(fragment));
             self.commands.push_back(TrackerCommand::Discard { fragments });

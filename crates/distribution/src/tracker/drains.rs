@@ -1,0 +1,39 @@
+//! Drains: a torrent is emptied before it leaves for good.
+//!
+//! From the order on its copies count no more, and it gets no fragments: what it holds is repaired, with itself as a source. Once nothing
+//! needs it any more it may go, and no fragment has fewer copies for it. It keeps what it holds until then.
+
+use protocol::ClientId;
+
+use super::Tracker;
+use crate::command::{RequestId, TrackerCommand};
+use crate::view::Change;
+
+impl Tracker {
+    pub(super) fn handle_drain(&mut self, request: RequestId, client: ClientId, is_draining: bool) {
+        if self.view.is_draining(&client) != is_draining {
+            let change = Change::DrainSet { client: client.clone(), is_draining };
+            self.apply_all(std::slice::from_ref(&change));
+            let revision = self.view.revision();
+            self.commands.push_back(TrackerCommand::Persist { changes: vec![change], revision });
+            if is_draining {
+                self.enqueue_lacking();
+                self.view.inventory(&client).into_iter().for_each(|fragment| self.consider_repair(fragment));
+            } else {
+                self.torrent_available();
+            }
+        }
+        self.commands.push_back(TrackerCommand::Accepted { request });
+    }
+
+    /// How many fragments would lack a copy if this torrent went now; none if nobody has ordered to empty it.
+    #[must_use]
+    pub fn drain_remaining(&self, client: &ClientId) -> Option<usize> {
+        if !self.view.is_draining(client) {
+            return None;
+        }
+        let held = self.view.inventory(client).into_iter();
+        let needed = |fragment: &_| self.view.is_in_a_file(fragment) && self.missing_copies(fragment) > 0;
+        Some(held.filter(needed).count())
+    }
+}

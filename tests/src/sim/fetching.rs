@@ -1,0 +1,65 @@
+//! Fragments that the tracker fetches from holders, as over gRPC.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use distribution::tracker::FetchError;
+use distribution::{Moment, TrackerInput};
+use protocol::{ClientId, EndpointUri, Hash};
+
+use super::broker::Publication;
+use super::cluster::{Cluster, client};
+use super::node::Node;
+
+/// How long a holder takes to give a fragment.
+const TAKES: Duration = Duration::from_millis(3);
+
+/// A fragment on its way from a holder to the tracker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetch {
+    fragment: Hash,
+    source: ClientId,
+    /// When it arrives.
+    pub done: Moment,
+}
+
+impl Fetch {
+    /// Asks whoever has one of these endpoints.
+    ///
+    /// # Panics
+    /// If there is none: the machine does not ask nobody.
+    #[must_use]
+    pub fn new(fragment: Hash, endpoints: &BTreeSet<EndpointUri>, now: Moment) -> Self {
+        let endpoint = endpoints.first().expect("a holder that can be asked").as_str();
+        let host = endpoint.trim_start_matches("grpc://").split(':').next();
+        Self { fragment, source: client(host.unwrap_or_default()), done: now + TAKES }
+    }
+}
+
+impl Cluster {
+    /// The fetch that ends now.
+    pub(super) fn end_fetch(&mut self, tracker: &ClientId) -> Vec<Publication> {
+        let now = self.now;
+        let Some(Node::Tracker(node)) = self.nodes.get_mut(tracker) else { return Vec::new() };
+        let at = node.fetches.iter().position(|fetch| fetch.done <= now).expect("a fetch that is due");
+        let Fetch { fragment, source, .. } = node.fetches.remove(at);
+        let result = match self.nodes.get(&source) {
+            Some(Node::Torrent(holder)) if holder.running().is_some() => {
+                holder.disk.fragments.get(&fragment).cloned().ok_or(FetchError::NotHeld)
+            }
+            Some(Node::SpecTorrent(holder)) => {
+                holder.stored.get(&fragment).cloned().ok_or(FetchError::NotHeld)
+            }
+            _ => Err(FetchError::Unreachable),
+        };
+        let Some(Node::Tracker(node)) = self.nodes.get_mut(tracker) else { return Vec::new() };
+        let result = result.and_then(|data| {
+            let is_right = Hash::of(&data) == fragment;
+            if is_right {
+                node.disk.fragments.insert(fragment, data);
+            }
+            if is_right { Ok(()) } else { Err(FetchError::NotHeld) }
+        });
+        node.input(TrackerInput::Fetched { fragment, result }, now)
+    }
+}

@@ -1,0 +1,160 @@
+//! Deleting a file: its fragments go, and do not come back.
+
+use std::time::Duration;
+
+use mds_tests::sim::{Cluster, Fate, Nth, Outcome, Rule, Writes, client};
+use protocol::{EventKind, Hash};
+
+fn bytes_everywhere(cluster: &Cluster) -> usize {
+    let torrents = cluster.torrent_nodes().map(|(_, node)| node.disk.fragments.len());
+    torrents.sum::<usize>() + cluster.tracker_node().disk.fragments.len()
+}
+
+#[test]
+fn a_file_is_deleted_with_the_fragments_that_nothing_else_uses() {
+    let mut cluster = Cluster::with_torrents(1, &["t1", "t2", "t3"]);
+    let shared = cluster.rng.content(4 * 1024);
+    let kept = cluster.put(shared.clone());
+    let other: Vec<u8> = shared.iter().copied().chain(cluster.rng.content(6 * 1024)).collect();
+    let file = cluster.put(other);
+    cluster.settle();
+    assert_eq!(bytes_everywhere(&cluster), 20);
+    cluster.remove(file);
+    cluster.settle();
+    assert_eq!(bytes_everywhere(&cluster), 8);
+    assert_eq!(cluster.torrent("t1").view().files().keys().collect::<Vec<_>>(), [&kept]);
+}
+
+#[test]
+fn a_torrent_that_was_away_does_not_bring_a_deleted_file_back() {
+    for tracker_restarts in [false, true] {
+        let mut cluster = Cluster::with_torrents(2, &["t1", "t2", "t3"]);
+        let file = cluster.put_random(10);
+        cluster.settle();
+        cluster.crash("t1");
+        cluster.run_for(Duration::from_secs(60));
+        cluster.remove(file);
+        if tracker_restarts {
+            cluster.crash("tracker");
+            cluster.restart("tracker");
+        }
+        cluster.run_for(Duration::from_secs(60));
+        cluster.restart("t1");
+        cluster.settle();
+        assert!(cluster.tracker().view().files().is_empty());
+        assert_eq!(cluster.tracker().view().fragment_count(), 0);
+        assert_eq!(bytes_everywhere(&cluster), 0);
+    }
+}
+
+#[test]
+fn even_one_that_has_forgotten_which_file_its_fragments_were_of() {
+    let mut cluster = Cluster::with_torrents(3, &["t1", "t2"]);
+    let file = cluster.put_random(10);
+    cluster.settle();
+    cluster.crash("t1");
+    cluster.torrent_node_mut("t1").disk.view = distribution::view::View::new();
+    cluster.run_for(Duration::from_secs(20));
+    cluster.remove(file);
+    cluster.run_for(Duration::from_secs(5));
+    cluster.restart("t1");
+    cluster.settle();
+    assert_eq!(bytes_everywhere(&cluster), 0);
+}
+
+#[test]
+fn a_file_that_is_deleted_while_it_is_distributed_leaves_nothing_behind() {
+    for milliseconds in [0, 2, 5, 10, 50, 200, 1000] {
+        let mut cluster = Cluster::with_torrents(4, &["t1", "t2", "t3"]);
+        cluster.torrent_node_mut("t1").writes = Writes::Within(Duration::from_millis(100));
+        let file = cluster.put_random(60);
+        cluster.run_for(Duration::from_millis(milliseconds));
+        cluster.remove(file);
+        cluster.settle();
+        assert_eq!(bytes_everywhere(&cluster), 0, "deleted after {milliseconds} ms");
+        assert_eq!(cluster.tracker().view().fragment_count(), 0);
+    }
+}
+
+#[test]
+fn a_deleted_file_that_is_uploaded_again_is_there_again() {
+    let mut cluster = Cluster::with_torrents(5, &["t1", "t2", "t3"]);
+    let bytes = cluster.rng.content(10 * 1024);
+    let file = cluster.put(bytes.clone());
+    cluster.settle();
+    cluster.crash("t1");
+    cluster.remove(file);
+    cluster.put(bytes);
+    cluster.run_for(Duration::from_secs(5));
+    cluster.restart("t1");
+    cluster.settle();
+    assert_eq!(cluster.tracker().view().fewest_holders(&file), Some(2));
+}
+
+#[test]
+fn a_lost_or_late_removal_is_made_up_for() {
+    for fate in [Fate::Drop, Fate::Delay(Duration::from_secs(2))] {
+        let mut cluster = Cluster::with_torrents(6, &["t1", "t2"]);
+        let file = cluster.put_random(10);
+        cluster.settle();
+        cluster.broker.faults.rules =
+            vec![Rule::new(fate).of(EventKind::FileRemoved).to(&client("t2")).nth(Nth::First(1))];
+        cluster.remove(file);
+        cluster.settle();
+        assert_eq!(bytes_everywhere(&cluster), 0);
+    }
+}
+
+#[test]
+fn a_torrent_that_joins_while_the_file_is_deleted_does_not_bring_it_back() {
+    let mut cluster = Cluster::with_torrents(7, &["t1", "t2"]);
+    let file = cluster.put_random(10);
+    cluster.settle();
+    // The tracker has lost its memory: t1 and t2 bring the file back, each on its own.
+    cluster.crash("tracker");
+    cluster.tracker_node_mut().disk = Default::default();
+    let late = Rule::new(Fate::Delay(Duration::from_secs(3))).of(EventKind::ClientJoinSucceeded);
+    cluster.broker.faults.rules = vec![late.from(&client("t2")).nth(Nth::First(1))];
+    cluster.restart("tracker");
+    cluster.run_until("the file is known again", |cluster| cluster.tracker().view().file(&file).is_some());
+    assert!(!cluster.torrent("t2").is_registered());
+    cluster.remove(file);
+    cluster.broker.faults.rules.clear();
+    cluster.settle();
+    assert!(cluster.tracker().view().files().is_empty());
+    assert_eq!(bytes_everywhere(&cluster), 0);
+}
+
+#[test]
+fn what_is_not_there_cannot_be_deleted() {
+    let mut cluster = Cluster::with_torrents(8, &["t1"]);
+    let request = cluster.ask_to_remove(Hash::of(b"nothing"));
+    assert!(matches!(cluster.outcome(request), Some(Outcome::Refused(_))));
+    let file = cluster.put_random(1);
+    cluster.cut("tracker");
+    let request = cluster.ask_to_remove(file);
+    assert!(matches!(cluster.outcome(request), Some(Outcome::Refused(_))));
+    let id = cluster.tracker_id();
+    cluster.connect(&id);
+    cluster.settle();
+    assert!(cluster.tracker().view().file(&file).is_some());
+}
+
+#[test]
+fn a_torrent_of_the_specification_is_told_when_it_joins() {
+    let mut cluster = Cluster::with_torrents(9, &["t1"]);
+    cluster.start_spec_torrent("s1");
+    cluster.settle();
+    let file = cluster.put_random(5);
+    cluster.settle();
+    assert_eq!(cluster.spec_torrent("s1").stored.len(), 5);
+    cluster.remove(file);
+    cluster.settle();
+    cluster.cut("s1");
+    cluster.run_for(Duration::from_secs(1));
+    cluster.connect(&client("s1"));
+    cluster.crash("tracker");
+    cluster.restart("tracker");
+    cluster.settle();
+    assert_eq!(cluster.spec_torrent("s1").stored.len(), 0);
+}

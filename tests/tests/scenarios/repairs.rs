@@ -1,0 +1,196 @@
+//! Repair: copies that are gone are made again, from the copies that are left.
+
+use std::time::Duration;
+
+use mds_tests::sim::{Cluster, FRAGMENT_SIZE_BYTES, TorrentNode, client, tracker_config};
+use protocol::{EventKind, Hash};
+
+/// Longer than `repair_after` and a lease.
+const LONG_ENOUGH: Duration = Duration::from_secs(60);
+
+fn distributed(seed: u64, torrents: &[&str], fragments: usize) -> (Cluster, Hash) {
+    let mut cluster = Cluster::with_torrents(seed, torrents);
+    let file = cluster.put_random(fragments);
+    cluster.settle();
+    assert!(cluster.tracker_node().disk.fragments.is_empty());
+    (cluster, file)
+}
+
+fn fewest(cluster: &Cluster, file: &Hash) -> usize {
+    cluster.tracker().view().fewest_holders(file).unwrap()
+}
+
+#[test]
+fn what_a_dead_torrent_held_gets_new_holders_once_it_is_gone_for_long_enough() {
+    let (mut cluster, file) = distributed(1, &["t1", "t2", "t3"], 30);
+    let started = cluster.said(EventKind::FragmentDistributionStarted);
+    cluster.crash("t1");
+    cluster.run_for(Duration::from_secs(30));
+    assert_eq!(fewest(&cluster, &file), 1);
+    assert_eq!(cluster.said(EventKind::FragmentDistributionStarted), started, "it may come back yet");
+    cluster.run_for(Duration::from_secs(20));
+    assert_eq!(fewest(&cluster, &file), 2);
+    cluster.settle();
+    let view = cluster.tracker().view();
+    assert_eq!(view.client(&client("t2")).unwrap().fragments, 30);
+    assert_eq!(view.client(&client("t3")).unwrap().fragments, 30);
+}
+
+#[test]
+fn a_torrent_that_comes_back_in_time_causes_no_repair() {
+    let (mut cluster, file) = distributed(2, &["t1", "t2", "t3"], 30);
+    let started = cluster.said(EventKind::FragmentDistributionStarted);
+    cluster.crash("t1");
+    cluster.run_for(Duration::from_secs(30));
+    cluster.restart("t1");
+    cluster.run_for(LONG_ENOUGH);
+    cluster.settle();
+    assert_eq!(fewest(&cluster, &file), 2);
+    assert_eq!(cluster.said(EventKind::FragmentDistributionStarted), started);
+}
+
+#[test]
+fn what_a_torrent_that_comes_back_late_holds_besides_enough_others_is_trimmed() {
+    let (mut cluster, file) = distributed(3, &["t1", "t2", "t3"], 30);
+    cluster.crash("t1");
+    cluster.run_for(LONG_ENOUGH);
+    cluster.settle();
+    cluster.restart("t1");
+    cluster.settle();
+    assert_eq!(fewest(&cluster, &file), 2);
+    assert!(cluster.torrent_node("t1").disk.fragments.is_empty());
+    assert_eq!(cluster.tracker().view().client(&client("t1")).unwrap().fragments, 0);
+}
+
+#[test]
+fn what_an_inventory_misses_is_repaired_at_once() {
+    let (mut cluster, file) = distributed(4, &["t1", "t2", "t3"], 30);
+    cluster.crash("t1");
+    let mut rng = cluster.rng.clone();
+    cluster.torrent_node_mut("t1").disk = TorrentNode::empty_disk(&mut rng);
+    cluster.restart("t1");
+    cluster.run_for(Duration::from_secs(8));
+    assert_eq!(fewest(&cluster, &file), 2, "nobody waits for what was wiped");
+    cluster.settle();
+}
+
+#[test]
+fn the_fewest_copies_are_repaired_first() {
+    let config = distribution::TrackerConfig { copies: "3".parse().unwrap(), ..tracker_config() };
+    let mut cluster = Cluster::new(5);
+    cluster.start_tracker(config);
+    ["t1", "t2", "t3", "t4", "t5"].into_iter().for_each(|id| cluster.start_torrent(id));
+    cluster.settle();
+    let file = cluster.put_random(200);
+    cluster.settle();
+    let before = cluster.tracker().view().clone();
+    let fragments: Vec<Hash> = before.fragments().map(|(hash, _)| hash).collect();
+    let is_gone = |holder: &&protocol::ClientId| matches!(holder.as_str(), "t1" | "t2");
+    let left = |hash: &Hash| 3 - before.holders(hash).filter(is_gone).count();
+    let started = cluster.said(EventKind::FragmentDistributionStarted);
+    cluster.crash("t1");
+    cluster.crash("t2");
+    cluster.run_for(LONG_ENOUGH);
+    cluster.settle();
+    assert_eq!(fewest(&cluster, &file), 3);
+    let repaired = cluster.heard().filter_map(|(_, heard)| match heard {
+        protocol::Heard::Tracker {
+            event: protocol::event::TrackerEvent::FragmentDistributionStarted(started),
+            ..
+        } => Some(started.hash),
+        _ => None,
+    });
+    let repaired: Vec<usize> = repaired.skip(started).map(|hash| left(&hash)).collect();
+    let lonely = fragments.iter().filter(|hash| left(hash) == 1).count();
+    assert!(lonely > 10 && repaired.len() > lonely);
+    // They are fetched in that order; some that were fetched together change places.
+    let late = repaired.iter().skip(lonely + 16).filter(|left| **left == 1).count();
+    assert_eq!(late, 0, "{repaired:?}");
+}
+
+#[test]
+fn a_tracker_that_restarts_waits_for_those_who_were_registered_before() {
+    let (mut cluster, file) = distributed(6, &["t1", "t2", "t3"], 30);
+    let started = cluster.said(EventKind::FragmentDistributionStarted);
+    cluster.crash("tracker");
+    cluster.crash("t1");
+    cluster.restart("tracker");
+    cluster.run_for(Duration::from_secs(25));
+    assert_eq!(cluster.said(EventKind::FragmentDistributionStarted), started);
+    cluster.run_for(LONG_ENOUGH);
+    assert_eq!(fewest(&cluster, &file), 2);
+    cluster.settle();
+}
+
+#[test]
+fn a_tracker_that_dies_during_a_repair_takes_it_up_again() {
+    let (mut cluster, file) = distributed(7, &["t1", "t2", "t3"], 100);
+    cluster.crash("t1");
+    cluster.run_until("a repair is under way", |cluster| !cluster.tracker_node().disk.fragments.is_empty());
+    cluster.crash("tracker");
+    cluster.restart("tracker");
+    cluster.run_for(LONG_ENOUGH);
+    cluster.settle();
+    assert_eq!(fewest(&cluster, &file), 2);
+}
+
+#[test]
+fn with_nobody_left_to_take_a_copy_nothing_is_fetched_until_somebody_comes() {
+    let (mut cluster, file) = distributed(8, &["t1", "t2"], 20);
+    cluster.crash("t1");
+    cluster.run_for(LONG_ENOUGH);
+    assert!(cluster.tracker_node().disk.fragments.is_empty(), "the tracker is no torrent");
+    assert_eq!(cluster.tracker().repairs_pending(), 20);
+    cluster.start_torrent("t3");
+    cluster.settle();
+    assert_eq!(fewest(&cluster, &file), 2);
+    assert_eq!(cluster.tracker().view().client(&client("t3")).unwrap().fragments, 20);
+}
+
+#[test]
+fn with_a_copy_everywhere_a_torrent_that_comes_gets_everything() {
+    let config = distribution::TrackerConfig { copies: distribution::Copies::All, ..tracker_config() };
+    let mut cluster = Cluster::new(9);
+    cluster.start_tracker(config);
+    cluster.start_torrent("t1");
+    cluster.start_torrent("t2");
+    cluster.settle();
+    let file = cluster.put_random(20);
+    cluster.settle();
+    cluster.start_torrent("t3");
+    cluster.settle();
+    assert_eq!(fewest(&cluster, &file), 3);
+    cluster.shut_down("t3");
+    cluster.run_for(LONG_ENOUGH);
+    cluster.settle();
+    cluster.restart("t3");
+    cluster.settle();
+    assert_eq!(fewest(&cluster, &file), 3);
+    assert_eq!(cluster.torrent_node("t3").disk.fragments.len(), 20, "nothing is trimmed");
+}
+
+#[test]
+fn a_holder_that_has_lost_a_fragment_is_asked_to_join_again_and_another_gives_it() {
+    let config = distribution::TrackerConfig { copies: "3".parse().unwrap(), ..tracker_config() };
+    let mut cluster = Cluster::new(10);
+    cluster.start_tracker(config);
+    ["t1", "t2", "t3", "t4"].into_iter().for_each(|id| cluster.start_torrent(id));
+    cluster.settle();
+    let file = cluster.put_random(1);
+    cluster.settle();
+    let (fragment, _) = cluster.tracker().view().fragments().next().unwrap();
+    let holders: Vec<String> =
+        cluster.tracker().view().holders(&fragment).map(|holder| holder.as_str().to_owned()).collect();
+    // Somebody's disk is not what its machine believes.
+    let wrong = bytes::Bytes::from(vec![7; FRAGMENT_SIZE_BYTES as usize]);
+    cluster.torrent_node_mut(&holders[0]).disk.fragments.insert(fragment, wrong);
+    cluster.crash(&holders[1]);
+    cluster.run_for(LONG_ENOUGH);
+    assert_eq!(fewest(&cluster, &file), 3);
+    let is_right = |node: &TorrentNode| {
+        node.disk.fragments.get(&fragment).is_some_and(|data| Hash::of(data) == fragment)
+    };
+    let right =
+        cluster.torrent_nodes().filter(|(_, node)| node.running().is_some() && is_right(node)).count();
+    assert_eq!(right, 2, "the third copy is the wrong one");
+}
