@@ -53,8 +53,17 @@ async fn torrents_and_the_whole_are_described_as_the_contract_says() {
     let network = Network::start(3).await;
     network.put(&network.write("map", &bytes(8 * FRAGMENT_BYTES, 1))).await;
     let peers = network.mds().args(["peers", "--json"]).run().await.json();
-    let expected =
-        ["capacity_bytes", "endpoints", "fragments", "id", "last_seen", "state", "used_bytes", "zone"];
+    let expected = [
+        "capacity_bytes",
+        "draining",
+        "endpoints",
+        "fragments",
+        "id",
+        "last_seen",
+        "state",
+        "used_bytes",
+        "zone",
+    ];
     let peers = peers.as_array().unwrap();
     assert_eq!(peers.len(), 3);
     for peer in peers {

@@ -23,23 +23,35 @@ pub struct Network {
     /// Of the tracker, `host:port`.
     pub endpoint: String,
     pub directory: TempDir,
-    _site: Site,
+    site: Site,
     _broker: Mosquitto,
 }
 
 impl Network {
     /// Starts them with two copies.
     pub async fn start(torrents: usize) -> Self {
+        Self::start_with(torrents, &[]).await
+    }
+
+    /// The same, with further arguments for the tracker.
+    pub async fn start_with(torrents: usize, arguments: &[&str]) -> Self {
         let broker = Mosquitto::start();
         let site = Site::new(broker.url());
         let fragment_size = FRAGMENT_BYTES.to_string();
-        let mut tracker = site.tracker("tracker", &["--copies", "2", "--fragment-size", &fragment_size]);
+        let mut all = vec!["--copies", "2", "--fragment-size", &fragment_size];
+        all.extend(arguments);
+        let mut tracker = site.tracker("tracker", &all);
         let endpoint = tracker.endpoint().await;
         let torrents: Vec<Daemon> =
             (1..=torrents).map(|number| site.torrent(&format!("t{number}"), &[])).collect();
         Client::of(&endpoint).counts_torrents(torrents.len() as i32).await;
         let directory = TempDir::with_prefix("mds-").expect("a temporary directory can be made");
-        Self { tracker, torrents, endpoint, directory, _site: site, _broker: broker }
+        Self { tracker, torrents, endpoint, directory, site, _broker: broker }
+    }
+
+    /// Starts a torrent again that has ended, on what it has.
+    pub fn restart_torrent(&mut self, place: usize) {
+        self.torrents[place] = self.site.torrent(&format!("t{}", place + 1), &[]);
     }
 
     /// A place for a file of the user.

@@ -8,3 +8,4 @@ mod content;
 mod demo;
 mod kit;
 mod transfers;
+mod upkeep;

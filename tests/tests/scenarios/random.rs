@@ -1,4 +1,4 @@
-//! Lives drawn from a seed: any number of torrents and files, crashes, cuts, lost, doubled and late messages. When the faults end,
+//! Lives drawn from a seed: any number of torrents and files, deletions, emptied torrents, crashes, cuts, lost, doubled and late messages. When the faults end,
 //! everything comes to rest and nothing that was accepted is lost.
 //!
 //! `SIM_SEEDS` in the environment draws more lives, `SIM_SEED` one alone, and `SIM_TRACE` has a failure print all that was said.
@@ -40,7 +40,14 @@ fn something_happens(cluster: &mut Cluster, draw: &mut Rng, torrents: &[String])
     let torrent = &torrents[draw.below(torrents.len())];
     let is_running = cluster.torrent_node(torrent).running().is_some();
     let tracker_runs = cluster.tracker_node().running().is_some();
-    match draw.below(12) {
+    match draw.below(14) {
+        12 if tracker_runs => {
+            let files: Vec<_> = cluster.tracker().view().files().keys().copied().collect();
+            if !files.is_empty() {
+                cluster.ask_to_remove(files[draw.below(files.len())]);
+            }
+        }
+        13 if tracker_runs => cluster.drain(torrent, draw.chance(1, 2)),
         0..5 if tracker_runs => {
             let length = draw.below(20 * 1024);
             let bytes = if draw.chance(1, 4) { vec![0; length] } else { draw.content(length) };
@@ -77,6 +84,7 @@ fn all_is_well_again(cluster: &mut Cluster, torrents: &[String]) {
         if cluster.torrent_node(torrent).running().is_none() {
             cluster.restart(torrent);
         }
+        cluster.drain(torrent, false);
     }
 }
 

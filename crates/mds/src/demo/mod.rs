@@ -134,6 +134,11 @@ async fn play(
         return Err(Failure::new(Code::DigestMismatch, "DIGEST_MISMATCH", message));
     }
     story.say("The same, byte for byte, although one of the torrents is gone.")?;
+
+    story.step("Wait until its copies have been made again")?;
+    story.command(&format!("mds --endpoint {endpoint} status"))?;
+    in_time("the copies were not made again", repaired(&cluster)).await?;
+    story.say(&format!("Every fragment has {COPIES} copies again, without {killed}."))?;
     Ok(DemoView {
         directory: directory.to_owned(),
         broker: network.broker_url(),
@@ -211,6 +216,21 @@ async fn registered(cluster: &Cluster, torrents: u32) -> Result<(), Failure> {
             return Ok(());
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Waits until the torrent that was killed counts no more, and every fragment has its copies without it.
+async fn repaired(cluster: &Cluster) -> Result<(), Failure> {
+    loop {
+        let health = cluster.network().await?.health.unwrap_or_default();
+        if health.servers_suspect == 0
+            && health.servers_registered < health.servers_known
+            && health.fragments_under_replicated == 0
+            && health.fragments_unavailable == 0
+        {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 

@@ -198,6 +198,10 @@ fn any_change() -> impl Strategy<Value = Change> {
         ),
         (fragment(), clients())
             .prop_map(|(hash, number)| Change::HolderRemoved { hash, client: client(number) }),
+        (prop::collection::btree_set(fragment(), 0..3), prop::collection::btree_set(fragment(), 0..3))
+            .prop_map(|(files, fragments)| Change::TombstonesAdded { files, fragments }),
+        (clients(), any::<bool>())
+            .prop_map(|(number, is_draining)| Change::DrainSet { client: client(number), is_draining }),
     ]
 }
 
@@ -227,6 +231,7 @@ proptest! {
             let loaded = backend.copy().open().view().load().unwrap();
             prop_assert_eq!(&loaded, &view);
             prop_assert_eq!(loaded.digest(), view.digest());
+            prop_assert_eq!(loaded.orders(), view.orders());
         }
     }
 }
