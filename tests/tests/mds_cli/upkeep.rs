@@ -62,7 +62,7 @@ async fn a_file_is_deleted_everywhere_and_does_not_come_back() {
     let again = network.mds().args(["rm", &file, "--json"]).run().await;
     assert_eq!(again.failed(3), "FILE_NOT_FOUND");
     let another = network.write("another", b"short");
-    network.put(&another).await;
+    network.mds().arg("put").arg(&another).run().await.succeeded();
     network.restart_torrent(1);
     until("t2 is back", async || network.peer("t2").await["state"] == "registered").await;
     until("t2 deletes it", async || network.peer("t2").await["fragments"].as_u64() <= Some(2)).await;
