@@ -22,6 +22,8 @@ use super::{Fragments, HEADER_LEN};
 
 /// Entries of the index that are looked up at once.
 const PAGE: usize = 64;
+/// Most fragments of a step, however small they are.
+const STEP_FRAGMENTS: u64 = 4096;
 
 /// What a step of a verification found.
 #[derive(Debug, Default)]
@@ -59,7 +61,8 @@ impl Fragments {
         self.log.read_by(hash, Log::read_from_medium_at).map(|bytes| bytes.len() as u64)
     }
 
-    /// Verifies the fragments behind `after`, or from the first on, until `budget_bytes` are read or exceeded; at least one if there is one.
+    /// Verifies the fragments behind `after`, or from the first on, until `budget_bytes` are read or exceeded, or 4096
+    /// fragments are; at least one if there is one.
     ///
     /// What is put or deleted meanwhile may or may not be seen.
     pub fn verify_next(&self, after: Option<&Hash>, budget_bytes: u64) -> Result<Verified, InventoryError> {
@@ -74,7 +77,7 @@ impl Fragments {
             }
             verified.fragments += 1;
             verified.bytes += u64::from(location.length_bytes);
-            if verified.bytes >= budget_bytes {
+            if verified.bytes >= budget_bytes || verified.fragments == STEP_FRAGMENTS {
                 verified.next = Some(hash);
                 break;
             }
