@@ -18,8 +18,10 @@ use crate::metrics::Metrics;
 
 /// Most bytes that are read without a pause, but at least one fragment.
 const STEP_BYTES: u64 = 1 << 20;
-/// The shortest pause: an empty store is no reason to go round and round.
+/// The shortest pause.
 const MIN_PAUSE: Duration = Duration::from_millis(10);
+/// The shortest pause between two passes: a small store is no reason to go round and round.
+const AFTER_PASS: Duration = Duration::from_secs(1);
 /// The longest time until somebody looks at the clock again.
 const MAX_PAUSE: Duration = Duration::from_secs(3600);
 /// How long nothing is tried after the store could not be read.
@@ -86,6 +88,9 @@ struct Walk {
     after: Hash,
     /// When the last whole pass ended, since the Unix epoch.
     ended: Option<Duration>,
+    /// Bytes that this run has read in this pass.
+    read_bytes: u64,
+    /// Fragments that it has found damaged.
     damaged: usize,
     saved: Instant,
 }
@@ -96,7 +101,7 @@ impl Walk {
         let after = meta.get(meta::SCRUB_AFTER).ok().flatten().unwrap_or(START);
         let ended = meta.get(meta::SCRUB_ENDED).ok().flatten().map(Duration::from_secs);
         Metrics::set(&metrics.scrub_last_pass, ended.unwrap_or_default().as_secs());
-        Self { own, meta, metrics, pace, after, ended, damaged: 0, saved: Instant::now() }
+        Self { own, meta, metrics, pace, after, ended, read_bytes: 0, damaged: 0, saved: Instant::now() }
     }
 
     fn run(&mut self, ended: &Receiver<()>) {
@@ -125,7 +130,9 @@ impl Walk {
             }
         };
         self.metrics.scrub_bytes.inc_by(verified.bytes);
+        self.read_bytes += verified.bytes;
         self.damaged += verified.damaged.len();
+        let due = Duration::from_secs_f64(verified.bytes as f64 / self.pace.bytes_per_second as f64);
         match verified.next {
             Some(next) => {
                 self.after = next;
@@ -133,9 +140,11 @@ impl Walk {
                     self.save();
                 }
             }
-            None => self.end_pass(now),
+            None => {
+                self.end_pass(now);
+                return due.max(AFTER_PASS);
+            }
         }
-        let due = Duration::from_secs_f64(verified.bytes as f64 / self.pace.bytes_per_second as f64);
         due.saturating_sub(began.elapsed())
     }
 
@@ -146,12 +155,13 @@ impl Walk {
     }
 
     fn end_pass(&mut self, now: Duration) {
-        if self.damaged > 0 {
-            warn!(damaged = self.damaged, "the scrub has read the whole store");
-        } else {
-            info!("the scrub has read the whole store: nothing is damaged");
+        let (read_bytes, damaged) = (self.read_bytes, self.damaged);
+        match (read_bytes, damaged) {
+            (_, 1..) => warn!(read_bytes, damaged, "the scrub has come to the end of the store"),
+            (1.., 0) => info!(read_bytes, damaged, "the scrub has come to the end of the store"),
+            (0, 0) => {}
         }
-        (self.after, self.ended, self.damaged) = (START, Some(now), 0);
+        (self.after, self.ended, self.read_bytes, self.damaged) = (START, Some(now), 0, 0);
         Metrics::set(&self.metrics.scrub_last_pass, now.as_secs());
         self.save();
     }
@@ -204,7 +214,7 @@ mod tests {
             let pause = walk.step(NOW);
             assert!(pause > Duration::from_secs(900) && pause <= Duration::from_secs(1000), "{pause:?}");
         }
-        assert_eq!(walk.step(NOW), Duration::ZERO, "there is no more");
+        assert_eq!(walk.step(NOW), AFTER_PASS, "there is no more");
         assert_eq!(walk.step(NOW + Duration::from_secs(60)), Duration::from_secs(40));
         assert_eq!(walk.metrics.scrub_bytes.get(), 3000);
         assert!(walk.step(NOW + Duration::from_secs(100)) > Duration::from_secs(900), "the next pass");

@@ -200,7 +200,7 @@ impl Daemon {
     }
 
     /// Lets the reads of a frozen disk end.
-    fn thaw(&self) {
+    pub fn thaw(&self) {
         *self.thaw.0.lock().unwrap() = true;
         self.thaw.1.notify_all();
     }
@@ -307,7 +307,8 @@ fn start_one(
         }
     });
     listener.set_nonblocking(true).unwrap();
-    let limits = ReadLimits { peer_patience: std::time::Duration::from_secs(2), ..ReadLimits::default() };
+    let patience = std::time::Duration::from_secs(2);
+    let limits = ReadLimits { patience, peer_patience: patience, ..ReadLimits::default() };
     let api = EndpointApi::new(catalog, disk.clone(), limits);
     let (end, ended) = oneshot::channel::<()>();
     let (told, told_of_end) = oneshot::channel();
