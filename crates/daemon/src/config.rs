@@ -90,7 +90,7 @@ pub struct CommonSettings {
     pub scrub_interval: Option<String>,
 }
 
-/// 10 TiB in 30 days, for a quarter of a percent of a core.
+/// 10 TiB in 30 days, for about a quarter of a percent of a core.
 const DEFAULT_SCRUB_RATE: u64 = 4 << 20;
 const DEFAULT_SCRUB_INTERVAL: &str = "24h";
 

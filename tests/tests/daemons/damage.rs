@@ -29,14 +29,11 @@ fn reason(status: &Status) -> Option<ErrorReason> {
 /// Waits until the torrent has joined without this fragment, and all have been told.
 async fn is_given_up(recorder: &Recorder, id: &str, digest: &str) {
     let is_without = |record: &Record, fragments: &serde_json::Value| {
-        let held = match fragments {
-            serde_json::Value::Object(held) => held.keys().cloned().collect(),
-            serde_json::Value::Array(held) => {
-                held.iter().filter_map(|held| Some(held.as_str()?.to_owned())).collect()
-            }
-            _ => Vec::new(),
-        };
-        record.client() == id && !held.is_empty() && !held.iter().any(|held| held == digest)
+        // A request lists them with their sizes, a registration without.
+        let of_request = fragments.as_object().into_iter().flatten().map(|(digest, _)| digest.as_str());
+        let of_registration = fragments.as_array().into_iter().flatten().filter_map(|held| held.as_str());
+        let held: Vec<&str> = of_request.chain(of_registration).collect();
+        record.client() == id && !held.is_empty() && !held.contains(&digest)
     };
     recorder
         .hears("a join without the fragment", 1, |record| {
