@@ -1,7 +1,8 @@
 //! The scrub: reads the whole store again and again, slowly, so that damage is found before the last good copy is needed.
 //!
 //! A thread of its own reads a little, then pauses for as long as its rate asks. How far it has come is a value of the store, so a restart
-//! goes on from there; what a crash takes of it is only read again.
+//! goes on from there; what a crash takes of it is only read again. When a pass has ended is wall time, because nothing else outlives a
+//! restart; it decides nothing but when the next one begins.
 
 use std::io;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};

@@ -1,4 +1,4 @@
-//! Fragments that go bad on a torrent's disk: it stops telling of them, and the view stops naming it.
+//! Fragments that go bad on a torrent's disk: it stops telling of them, the view stops naming it, and it gets them again.
 
 use std::time::Duration;
 
@@ -45,6 +45,8 @@ fn a_torrent_whose_fragment_went_bad_is_no_longer_named_as_its_holder() {
     let lists = listed(&cluster, "t1");
     assert_eq!((lists.len(), lists[joins].len()), (joins + 1, 3), "one more join, without it");
     assert!(is_named(&cluster, "t2", &bad), "the good copy counts");
+    assert!(is_named(&cluster, "t1", &bad), "and is where the new one comes from");
+    assert!(cluster.torrent_node("t1").disk.fragments.contains_key(&bad));
 }
 
 #[test]
