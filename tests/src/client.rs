@@ -109,6 +109,21 @@ impl Client {
         Ok(file.digest.trim_start_matches("sha256:").to_owned())
     }
 
+    /// Reads one fragment from this daemon's own disk.
+    ///
+    /// # Errors
+    /// What the daemon answers.
+    pub async fn read_fragment(&self, digest: &str) -> Result<Vec<u8>, Status> {
+        let name = format!("fragments/{digest}");
+        let request = proto::ReadFragmentRequest { name, ..Default::default() };
+        let mut stream = self.reader().read_fragment(request).await?.into_inner();
+        let mut bytes = Vec::new();
+        while let Some(message) = stream.message().await? {
+            bytes.extend_from_slice(&message.data);
+        }
+        Ok(bytes)
+    }
+
     /// Begins to read a whole file through this daemon.
     ///
     /// # Errors

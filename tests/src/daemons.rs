@@ -1,6 +1,7 @@
 //! Trackers and torrents as processes: started, watched, ended. What one has logged is printed if its test fails.
 
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -43,6 +44,26 @@ impl Site {
     #[must_use]
     pub fn data_directory(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
+    }
+
+    /// Flips a bit of these bytes on the disk of the daemon with this name, wherever its store has put them.
+    ///
+    /// # Panics
+    /// If they are not there, or not in one place only.
+    pub fn flip_a_bit(&self, name: &str, content: &[u8]) {
+        let mut flipped = 0;
+        for entry in fs::read_dir(self.data_directory(name).join("segments")).expect("there is a store") {
+            let path = entry.expect("readable").path();
+            let stored = fs::read(&path).expect("readable");
+            for (at, _) in stored.windows(content.len()).enumerate().filter(|(_, window)| *window == content)
+            {
+                let file = fs::OpenOptions::new().write(true).open(&path).expect("writable");
+                let middle = at + content.len() / 2;
+                file.write_all_at(&[stored[middle] ^ 1], middle as u64).expect("writable");
+                flipped += 1;
+            }
+        }
+        assert_eq!(flipped, 1, "the bytes are in so many places of {name}");
     }
 
     /// Starts a tracker whose data directory is called `name`.

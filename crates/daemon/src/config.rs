@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::logging::LogFormat;
+use crate::scrub::Pace;
 
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -81,7 +82,17 @@ pub struct CommonSettings {
     /// Largest event in bytes, sent or received. The same everywhere.
     #[arg(long, value_name = "BYTES", env = "MDS_MAX_EVENT_BYTES")]
     pub max_event_bytes: Option<usize>,
+    /// How many bytes of the store are verified in a second, in the background; 0 for none.
+    #[arg(long, value_name = "BYTES", env = "MDS_SCRUB_RATE")]
+    pub scrub_rate: Option<u64>,
+    /// How long after the whole store was verified that begins anew.
+    #[arg(long, value_name = "DURATION", env = "MDS_SCRUB_INTERVAL")]
+    pub scrub_interval: Option<String>,
 }
+
+/// 10 TiB in 30 days, for about a quarter of a percent of a core.
+const DEFAULT_SCRUB_RATE: u64 = 4 << 20;
+const DEFAULT_SCRUB_INTERVAL: &str = "24h";
 
 const DEFAULT_BROKER: &str = "mqtt://127.0.0.1:1883";
 
@@ -120,6 +131,8 @@ pub struct Common {
     pub topic_prefix: String,
     /// Limits on events.
     pub limits: protocol::Limits,
+    /// How fast the store is verified.
+    pub scrub: Pace,
 }
 
 impl CommonSettings {
@@ -150,6 +163,13 @@ impl CommonSettings {
             topics: Topics::new(&prefix).map_err(|error| value_error("topic_prefix", &prefix, error))?,
             topic_prefix: prefix,
             limits,
+            scrub: Pace {
+                bytes_per_second: self.scrub_rate.unwrap_or(DEFAULT_SCRUB_RATE),
+                interval: duration(
+                    "scrub_interval",
+                    self.scrub_interval.as_deref().unwrap_or(DEFAULT_SCRUB_INTERVAL),
+                )?,
+            },
         })
     }
 
@@ -170,6 +190,8 @@ impl CommonSettings {
         self.retry_connect.get_or_insert(false);
         self.data_dir.get_or_insert_with(|| defaults.data_dir.into());
         self.max_event_bytes.get_or_insert(protocol::Limits::default().max_event_bytes);
+        self.scrub_rate.get_or_insert(DEFAULT_SCRUB_RATE);
+        self.scrub_interval.get_or_insert_with(|| DEFAULT_SCRUB_INTERVAL.into());
         if let Some(broker) = &mut self.broker {
             *broker = match broker.parse::<BrokerUrl>() {
                 Ok(url) => url.to_string(),

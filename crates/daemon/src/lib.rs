@@ -8,6 +8,8 @@ pub mod http;
 pub mod link;
 pub mod logging;
 pub mod metrics;
+pub mod own_fragments;
+pub mod scrub;
 pub mod serving;
 pub mod shutdown;
 pub mod start;
@@ -15,4 +17,5 @@ pub mod turns;
 
 pub use clock::Clock;
 pub use exit::{ExitCode, Failure};
+pub use own_fragments::OwnFragments;
 pub use shutdown::Shutdown;

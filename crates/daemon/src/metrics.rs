@@ -43,6 +43,12 @@ pub struct Metrics {
     pub stored_fragments: Gauge<u64, AtomicU64>,
     /// Bytes of fragments in the daemon's own store.
     pub stored_bytes: Gauge<u64, AtomicU64>,
+    /// Bytes that the scrub has read and verified.
+    pub scrub_bytes: Counter,
+    /// Unix time at which the last whole pass of the scrub ended.
+    pub scrub_last_pass: Gauge<u64, AtomicU64>,
+    /// Fragments that were found damaged, by whom ever.
+    pub fragments_damaged: Counter,
 }
 
 impl Default for Metrics {
@@ -61,6 +67,9 @@ impl Default for Metrics {
             distributions_pending: Gauge::default(),
             stored_fragments: Gauge::default(),
             stored_bytes: Gauge::default(),
+            scrub_bytes: Counter::default(),
+            scrub_last_pass: Gauge::default(),
+            fragments_damaged: Counter::default(),
         };
         add("bus_events_heard", "Events heard on the bus", Box::new(metrics.events_heard.clone()));
         add(
@@ -84,6 +93,17 @@ impl Default for Metrics {
         );
         add("stored_fragments", "Fragments in the own store", Box::new(metrics.stored_fragments.clone()));
         add("stored_bytes", "Bytes of fragments in the own store", Box::new(metrics.stored_bytes.clone()));
+        add("scrub_bytes", "Bytes that the scrub has verified", Box::new(metrics.scrub_bytes.clone()));
+        add(
+            "scrub_last_pass_timestamp_seconds",
+            "Unix time at which the last whole pass of the scrub ended; 0 if none has",
+            Box::new(metrics.scrub_last_pass.clone()),
+        );
+        add(
+            "fragments_damaged",
+            "Fragments in the own store that were found damaged and set aside",
+            Box::new(metrics.fragments_damaged.clone()),
+        );
         *metrics.registry.lock().expect("nobody else has it yet") = registry;
         metrics
     }

@@ -5,9 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::{fs, io};
 
-use bytes::Bytes;
-use endpoint::ReadError;
-use protocol::{EndpointUri, Hash};
+use protocol::EndpointUri;
 use storage::{Store, StoreOptions};
 use tokio::net::TcpListener;
 use tracing::{info, warn};
@@ -101,26 +99,5 @@ pub fn advertised(advertise: Option<&str>, address: SocketAddr) -> Result<Endpoi
             "{address} is no address that others can dial: say with --advertise grpc://host:port where they find it"
         ))),
         None => format!("grpc://{address}").parse().map_err(|error| usage(format!("--listen: {error}"))),
-    }
-}
-
-/// The fragments in the daemon's own store, as its Endpoint serves them.
-#[derive(Debug, Clone)]
-pub struct OwnFragments(pub storage::Fragments);
-
-impl endpoint::Fragments for OwnFragments {
-    fn read(&self, fragment: &Hash) -> Result<Bytes, ReadError> {
-        use storage::fragments::ReadError as Stored;
-        self.0.read(fragment).map_err(|error| match error {
-            Stored::Missing(_) => ReadError::Missing,
-            Stored::Damaged(_) => ReadError::Damaged,
-            other @ (Stored::Io { .. } | Stored::Index { .. }) => {
-                ReadError::Io(Arc::new(io::Error::other(other)))
-            }
-        })
-    }
-
-    fn size_of(&self, fragment: &Hash) -> Option<u64> {
-        self.0.size_of(fragment).map(u64::from)
     }
 }

@@ -23,6 +23,6 @@ pub mod service;
 
 pub use catalog::{Catalog, CatalogHandle, Copies, Question, Role, ServerState, ServerStatus, Stopped};
 pub use errors::Refusal;
-pub use fragments::{Fragments, ReadError};
+pub use fragments::{Fragments, ReadError, Verified};
 pub use serve::{ServeError, Services, serve};
 pub use service::{EndpointApi, ReadLimits};

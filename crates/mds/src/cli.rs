@@ -66,6 +66,8 @@ pub enum Command {
     Drain(Drain),
     /// Say in one line whether all is well; exit code 0 ok, 1 degraded, 2 data unavailable.
     Status,
+    /// Have all daemons verify what is on their disks; exit code 0 all good, 1 damage found, 4 a daemon was not reached.
+    Verify(Verify),
     /// Run a broker, a tracker and three torrents, put a file, kill a torrent, get the file. Needs nothing installed.
     Demo(Demo),
     /// A tracker in this process; for the demo.
@@ -171,6 +173,14 @@ pub struct Peers {
     /// Only the torrents that hold fragments of this file.
     #[arg(value_name = "REF")]
     pub reference: Option<String>,
+}
+
+/// `mds verify`.
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// Only these files: digest, at least 8 first digits of it, or name. By default everything that is on the disks.
+    #[arg(value_name = "REF")]
+    pub references: Vec<String>,
 }
 
 /// `mds demo`.

@@ -16,7 +16,7 @@ use tonic::Code as StatusCode;
 /// The exit codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Code {
-    /// 1: what has no code of its own. Of `status`: degraded.
+    /// 1: what has no code of its own. Of `status`: degraded. Of `verify`: damage found.
     Failed = 1,
     /// 2: the command line is wrong. Of `status`: data unavailable.
     Usage = 2,

@@ -3,7 +3,7 @@
 //! | to do | open |
 //! |---|---|
 //! | change a command line | `cli` |
-//! | change what a command does | `put`, `get`, `list`, `info`, `peers`, `status`, `demo`: one module a command |
+//! | change what a command does | `put`, `get`, `list`, `info`, `peers`, `status`, `verify`, `demo`: one module a command |
 //! | change what a REF may be | `reference` |
 //! | change an exit code or what an error says | `exit` |
 //! | change how people or programs see it | `output`, `progress`, `describe` |
@@ -28,5 +28,6 @@ mod remove;
 mod run;
 mod signals;
 mod status;
+mod verify;
 
 pub use run::main;

@@ -11,7 +11,7 @@ use crate::demo::end_with_stdin;
 use crate::exit::{Code, Failure};
 use crate::output::Output;
 use crate::signals::Signals;
-use crate::{demo, drain, get, info, list, peers, put, remove, status};
+use crate::{demo, drain, get, info, list, peers, put, remove, status, verify};
 
 /// Runs the tool with the arguments of the process.
 #[must_use]
@@ -47,6 +47,7 @@ pub fn main() -> ExitCode {
         | Command::Peers(_)
         | Command::Drain(_)
         | Command::Status
+        | Command::Verify(_)
         | Command::Demo(_) => {
             let result = runtime.block_on(run(cli, output));
             // A thread that still waits for standard input must not hold up the end.
@@ -96,6 +97,7 @@ async fn ask(cli: &Cli, output: Output) -> Result<ExitCode, Failure> {
         Command::Drain(drain) => drain::run(&cluster, drain, output).await?,
         Command::Peers(peers) => peers::run(&cluster, peers, output).await?,
         Command::Status => return Ok(ExitCode::from(status::run(&cluster, output).await?)),
+        Command::Verify(verify) => return Ok(ExitCode::from(verify::run(&cluster, verify, output).await?)),
         Command::Demo(_) | Command::Tracker(_) | Command::Torrent(_) => {}
     }
     Ok(ExitCode::SUCCESS)

@@ -19,6 +19,9 @@
 //! | holder | a registered torrent that durably stores a fragment |
 //! | copies | how many holders each fragment should have |
 //! | staged | of a fragment: durable at a torrent, but not yet confirmed by *FragmentDistributionEnded* |
+//! | damaged | of a fragment: its stored bytes do not match its name any more |
+//! | set aside | of a damaged fragment: no longer stored, though its bytes may still be on the disk for an operator (in code: quarantine) |
+//! | verify | read stored bytes and compare them with their name; scrub: verify the whole store, slowly and for ever |
 //! | epoch | the number of a tracker's connection to the bus; instance: its name |
 //! | instance, incarnation | of a torrent: its data directory, and the number of its start |
 //! | feature | an optional part of the protocol, used only between two that announced it |

@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use protocol::Hash;
 use uuid::Uuid;
 
 use crate::engine::{Batch, Engine, EngineError, MAX_VALUE_BYTES, Space};
@@ -55,6 +56,10 @@ pub const SEEN_TRACKER: MetaKey<Uuid> = MetaKey::new("seen-tracker");
 pub const FRAGMENT_SIZE_BYTES: MetaKey<u64> = MetaKey::new("fragment-size-bytes");
 /// The number of copies that this tracker was started with.
 pub const COPIES: MetaKey<u64> = MetaKey::new("copies");
+/// The fragment behind which the scrub goes on. Before the first of a pass: 64 zeros.
+pub const SCRUB_AFTER: MetaKey<Hash> = MetaKey::new("scrub-after");
+/// When the last whole pass of the scrub ended, in seconds of Unix time.
+pub const SCRUB_ENDED: MetaKey<u64> = MetaKey::new("scrub-ended");
 
 /// The id of the store, so that a database that lost everything, or came from elsewhere, is noticed.
 pub(crate) const STORE_ID: MetaKey<Uuid> = MetaKey::new("store-id");
@@ -85,6 +90,16 @@ impl MetaValue for Uuid {
 
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
         Self::from_slice(bytes).ok()
+    }
+}
+
+impl MetaValue for Hash {
+    fn to_bytes(&self) -> Vec<u8> {
+        self.as_bytes().to_vec()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        Some(Self::from_bytes(bytes.try_into().ok()?))
     }
 }
 

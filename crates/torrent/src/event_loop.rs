@@ -12,9 +12,10 @@ use daemon::hearing::hear;
 use daemon::http::Readiness;
 use daemon::link::{Link, LinkEvent};
 use daemon::metrics::Metrics;
+use daemon::scrub::Scrub;
 use daemon::serving::Serving;
 use daemon::turns::Turn;
-use daemon::{Clock, ExitCode, Failure, Shutdown};
+use daemon::{Clock, ExitCode, Failure, OwnFragments, Shutdown};
 use distribution::torrent::Notice;
 use distribution::view::Change;
 use distribution::{Torrent, TorrentCommand, TorrentInput};
@@ -48,6 +49,9 @@ pub struct Parts {
     pub machine: Torrent,
     pub store: Store,
     pub writer: FragmentWriter,
+    pub own: OwnFragments,
+    pub damaged: mpsc::UnboundedReceiver<Vec<Hash>>,
+    pub scrub: Scrub,
     pub questions: mpsc::Receiver<Question>,
     pub metrics: Arc<Metrics>,
     pub readiness: Readiness,
@@ -57,6 +61,7 @@ pub struct Parts {
 enum Next {
     Link(LinkEvent<(), OpenError>),
     Stored(StoredFragment),
+    Damaged(Vec<Hash>),
     Asked(Question),
     Due,
 }
@@ -115,7 +120,7 @@ impl EventLoop {
         let Parts { machine, questions, .. } = &mut self.parts;
         serving.finish(questions, |question| question(&TorrentCatalog { machine, connected: false })).await;
         flushed?;
-        drop(self.parts.writer);
+        drop((self.parts.writer, self.parts.scrub));
         self.parts.store.close().map_err(|error| Failure::new(ExitCode::Store, error))?;
         info!("torrent ended");
         Ok(())
@@ -135,6 +140,7 @@ impl EventLoop {
             biased;
             () = self.parts.shutdown.requested() => None,
             Some(stored) = self.stored.recv() => Some(Next::Stored(stored)),
+            Some(fragments) = self.parts.damaged.recv() => Some(Next::Damaged(fragments)),
             Some(question) = self.parts.questions.recv() => Some(Next::Asked(question)),
             event = self.link.next() => Some(Next::Link(event)),
             () = due => Some(Next::Due),
@@ -177,6 +183,10 @@ impl EventLoop {
                 self.handle(TorrentInput::ConnectionLost);
             }
             Next::Stored((fragment, result)) => self.handle(TorrentInput::Stored { fragment, result }),
+            Next::Damaged(fragments) => {
+                let fragments = self.parts.own.gone(fragments);
+                self.handle(TorrentInput::Damaged { fragments });
+            }
             Next::Asked(question) => {
                 let connected = self.link.is_up();
                 question(&TorrentCatalog { machine: &self.parts.machine, connected });
@@ -280,6 +290,9 @@ impl EventLoop {
                     warn!(
                         "no answer to the join: no tracker is there, or the broker's ACL or size limit swallows events"
                     );
+                }
+                Notice::Damaged(fragments) => {
+                    warn!(fragments = fragments.len(), "damaged fragments are given up");
                 }
                 Notice::OutOfStep(what) => {
                     warn!("the view does not follow the tracker's: {what}; joining again")

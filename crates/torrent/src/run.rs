@@ -6,10 +6,11 @@ use std::sync::Arc;
 use daemon::config::print;
 use daemon::http::Readiness;
 use daemon::metrics::Metrics;
+use daemon::scrub::Scrub;
 use daemon::serving::Serving;
-use daemon::start::{OwnFragments, advertised, listen, open_store, serve_http};
+use daemon::start::{advertised, listen, open_store, serve_http};
 use daemon::turns::on_own_thread;
-use daemon::{ExitCode, Failure, Shutdown, logging};
+use daemon::{ExitCode, Failure, OwnFragments, Shutdown, logging};
 use distribution::torrent::RememberedTracker;
 use distribution::{Torrent, TorrentConfig};
 use endpoint::{CatalogHandle, EndpointApi, ReadLimits, Services};
@@ -52,11 +53,27 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         .map_err(|error| Failure::text(ExitCode::Failed, format!("no thread for the store: {error}")))?;
 
     let (catalog, questions) = CatalogHandle::channel(WAITING_QUESTIONS);
-    let own = Arc::new(OwnFragments(store.fragments().clone()));
-    let services = Services::new().with(EndpointApi::new(catalog, own, ReadLimits::default()).into_service());
+    let (own, damaged) = OwnFragments::new(store.fragments().clone(), metrics.clone());
+    let scrub = Scrub::start(own.clone(), store.meta().clone(), metrics.clone(), config.common.scrub)
+        .map_err(|error| Failure::text(ExitCode::Failed, format!("no thread for the scrub: {error}")))?;
+    let reads = EndpointApi::new(catalog, Arc::new(own.clone()), ReadLimits::default());
+    let services = Services::new().with(reads.into_service());
     let serving = Serving::start(listener, services);
 
-    let parts = Parts { config, appearance, machine, store, writer, questions, metrics, readiness, shutdown };
+    let parts = Parts {
+        config,
+        appearance,
+        machine,
+        store,
+        writer,
+        own,
+        damaged,
+        scrub,
+        questions,
+        metrics,
+        readiness,
+        shutdown,
+    };
     on_own_thread(async move || EventLoop::new(parts).run(serving).await).await
 }
 

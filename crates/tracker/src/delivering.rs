@@ -9,9 +9,11 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
 
 use bus::{Message, Outbox};
+use daemon::OwnFragments;
 use protocol::event::{FragmentDistributionDelivered, TrackerEnvelope};
 use protocol::{ClientId, Hash, encode_tracker};
 use storage::Fragments;
+use storage::fragments::ReadError;
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::error;
 
@@ -46,14 +48,18 @@ pub struct Deliverer {
 pub struct Ended;
 
 impl Deliverer {
-    /// Starts the thread. Fragments that cannot be read are reported to `unreadable`.
+    /// Starts the thread. Fragments that cannot be read are reported to `unreadable`; `own` sets those aside that are damaged.
     ///
     /// # Errors
     /// If the system gives no thread.
-    pub fn start(fragments: Fragments, unreadable: UnboundedSender<Hash>) -> io::Result<Self> {
+    pub fn start(
+        fragments: Fragments,
+        own: OwnFragments,
+        unreadable: UnboundedSender<Hash>,
+    ) -> io::Result<Self> {
         let (deliveries, waiting) = mpsc::channel();
         let thread = thread::Builder::new().name("deliver".into());
-        let thread = thread.spawn(move || deliver_all(&fragments, &waiting, &unreadable))?;
+        let thread = thread.spawn(move || deliver_all(&fragments, &own, &waiting, &unreadable))?;
         Ok(Self { deliveries: Some(deliveries), thread: Some(thread) })
     }
 
@@ -80,7 +86,12 @@ impl Drop for Deliverer {
     }
 }
 
-fn deliver_all(fragments: &Fragments, waiting: &Receiver<Vec<Delivery>>, unreadable: &UnboundedSender<Hash>) {
+fn deliver_all(
+    fragments: &Fragments,
+    own: &OwnFragments,
+    waiting: &Receiver<Vec<Delivery>>,
+    unreadable: &UnboundedSender<Hash>,
+) {
     for Delivery { outbox, topics, envelope, fragment, receivers, is_repeated } in waiting.iter().flatten() {
         if outbox.is_lost() {
             continue;
@@ -97,6 +108,9 @@ fn deliver_all(fragments: &Fragments, waiting: &Receiver<Vec<Delivery>>, unreada
             }
             Err(error) => {
                 error!(%fragment, "cannot be delivered: {error}");
+                if matches!(error, ReadError::Damaged(_)) {
+                    own.set_aside(&[fragment]);
+                }
                 // The event loop has ended: so has the distribution.
                 let _ = unreadable.send(fragment);
             }

@@ -11,9 +11,10 @@ use daemon::hearing::hear;
 use daemon::http::Readiness;
 use daemon::link::{Link, LinkEvent};
 use daemon::metrics::Metrics;
+use daemon::scrub::Scrub;
 use daemon::serving::Serving;
 use daemon::turns::Turn;
-use daemon::{Clock, ExitCode, Failure, Shutdown};
+use daemon::{Clock, ExitCode, Failure, OwnFragments, Shutdown};
 use distribution::view::FileInfo;
 use distribution::{Audience, RequestId, Tracker, TrackerCommand, TrackerInput};
 use endpoint::Question;
@@ -42,6 +43,9 @@ pub struct Parts {
     pub endpoint: EndpointUri,
     pub machine: Tracker,
     pub store: Arc<Store>,
+    pub own: OwnFragments,
+    pub damaged: mpsc::UnboundedReceiver<Vec<Hash>>,
+    pub scrub: Scrub,
     pub connector: Arc<Connector>,
     pub questions: mpsc::Receiver<Question>,
     pub requests: mpsc::Receiver<Request>,
@@ -54,6 +58,7 @@ pub struct Parts {
 enum Next {
     Link(LinkEvent<Presence, ConnectError>),
     Unreadable(Hash),
+    Damaged(Vec<Hash>),
     Asked(Question),
     Fetched(Fetched),
     Requested(Request),
@@ -84,7 +89,8 @@ impl EventLoop {
     pub fn new(parts: Parts) -> Result<Self, Failure> {
         let (report_unreadable, unreadable) = mpsc::unbounded_channel();
         let (report_fetched, fetched) = mpsc::unbounded_channel();
-        let deliverer = Deliverer::start(parts.store.fragments().clone(), report_unreadable);
+        let deliverer =
+            Deliverer::start(parts.store.fragments().clone(), parts.own.clone(), report_unreadable);
         let deliverer = deliverer.map_err(|error| {
             Failure::text(ExitCode::Failed, format!("no thread to deliver fragments: {error}"))
         })?;
@@ -127,6 +133,7 @@ impl EventLoop {
         let Parts { machine, questions, endpoint, .. } = &mut self.parts;
         let catalog = TrackerCatalog { machine, clock, id, endpoint, connected: false };
         serving.finish(questions, |question| question(&catalog)).await;
+        drop(self.parts.scrub);
         self.parts.store.flush().map_err(|error| Failure::new(ExitCode::Store, error))?;
         info!("tracker ended");
         Ok(())
@@ -148,6 +155,7 @@ impl EventLoop {
             Some(request) = self.parts.requests.recv() => Some(Next::Requested(request)),
             Some(fetched) = self.fetched.recv() => Some(Next::Fetched(fetched)),
             Some(fragment) = self.unreadable.recv() => Some(Next::Unreadable(fragment)),
+            Some(fragments) = self.parts.damaged.recv() => Some(Next::Damaged(fragments)),
             event = self.link.next() => Some(Next::Link(event)),
             () = due => Some(Next::Due),
         }
@@ -182,6 +190,11 @@ impl EventLoop {
             }
             Next::Fetched((fragment, result)) => self.handle(TrackerInput::Fetched { fragment, result }),
             Next::Unreadable(fragment) => self.handle(TrackerInput::FragmentUnreadable { fragment }),
+            Next::Damaged(fragments) => {
+                for fragment in self.parts.own.gone(fragments) {
+                    self.handle(TrackerInput::FragmentUnreadable { fragment });
+                }
+            }
             Next::Asked(question) => question(&catalog(&self.parts, self.clock, &self.id, self.link.is_up())),
             Next::Requested(request) => self.request(request),
             Next::Due => self.handle(TrackerInput::Tick),

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex};
 use daemon::config::print;
 use daemon::http::Readiness;
 use daemon::metrics::Metrics;
+use daemon::scrub::Scrub;
 use daemon::serving::Serving;
-use daemon::start::{OwnFragments, advertised, listen, open_store, serve_http};
+use daemon::start::{advertised, listen, open_store, serve_http};
 use daemon::turns::on_own_thread;
-use daemon::{ExitCode, Failure, Shutdown, logging};
+use daemon::{ExitCode, Failure, OwnFragments, Shutdown, logging};
 use distribution::limits::{Rhythm, TrackerLimits};
 use distribution::{Tracker, TrackerConfig};
 use endpoint::client::Channels;
@@ -56,8 +57,10 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         .map_err(|error| Failure::text(ExitCode::Failed, format!("no thread for the store: {error}")))?;
     let (catalog, questions) = CatalogHandle::channel(WAITING_QUESTIONS);
     let (request, requests) = mpsc::channel(WAITING_QUESTIONS);
-    let reads =
-        EndpointApi::new(catalog, Arc::new(OwnFragments(store.fragments().clone())), ReadLimits::default());
+    let (own, damaged) = OwnFragments::new(store.fragments().clone(), metrics.clone());
+    let scrub = Scrub::start(own.clone(), store.meta().clone(), metrics.clone(), config.common.scrub)
+        .map_err(|error| Failure::text(ExitCode::Failed, format!("no thread for the scrub: {error}")))?;
+    let reads = EndpointApi::new(catalog, Arc::new(own.clone()), ReadLimits::default());
     let fetcher =
         Fetcher { runtime: Handle::current(), channels: Channels::default(), writer: writer.clone() };
     let uploads =
@@ -82,6 +85,9 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         endpoint,
         machine,
         store,
+        own,
+        damaged,
+        scrub,
         connector,
         questions,
         requests,

@@ -276,6 +276,17 @@ impl Cluster {
         self.broker.disconnect(&id);
     }
 
+    /// Fragments on the disk of one of our torrents go bad, and it finds that.
+    pub fn damage(&mut self, id: &str, fragments: &[Hash]) {
+        let id = client(id);
+        let (now, node) = (self.now, self.nodes.get_mut(&id));
+        let Some(Node::Torrent(node)) = node else { panic!("{id} is not our torrent") };
+        let said = node.damage(fragments, now, &mut self.rng);
+        if self.broker.is_connected(&id) {
+            self.publish(&id, said);
+        }
+    }
+
     /// Says something as `from`, connected or not.
     pub fn publish(&mut self, from: &ClientId, said: Vec<Publication>) {
         for publication in said {

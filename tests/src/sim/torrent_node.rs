@@ -192,6 +192,14 @@ impl TorrentNode {
         self.input(TorrentInput::Heard(heard), now, rng)
     }
 
+    /// The bytes of these fragments go bad: the store finds it and sets them aside, and the machine is told.
+    pub fn damage(&mut self, fragments: &[Hash], now: Moment, rng: &mut Rng) -> Vec<Publication> {
+        for fragment in fragments {
+            self.disk.fragments.remove(fragment);
+        }
+        self.input(TorrentInput::Damaged { fragments: fragments.to_vec() }, now, rng)
+    }
+
     /// When the next write is done.
     #[must_use]
     pub fn next_write(&self) -> Option<Moment> {

@@ -6,6 +6,7 @@ mod access_list;
 mod alone;
 mod broker_limits;
 mod crashes;
+mod damage;
 mod denied;
 mod goodbye;
 mod hostile;

@@ -23,7 +23,7 @@ pub struct Network {
     /// Of the tracker, `host:port`.
     pub endpoint: String,
     pub directory: TempDir,
-    site: Site,
+    pub site: Site,
     _broker: Mosquitto,
 }
 

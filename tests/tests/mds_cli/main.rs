@@ -9,3 +9,4 @@ mod demo;
 mod kit;
 mod transfers;
 mod upkeep;
+mod verify;

@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod crashes;
+mod damage;
 mod distribution;
 mod distribution_failures;
 mod drains;

@@ -1,5 +1,5 @@
-//! Lives drawn from a seed: any number of torrents and files, deletions, emptied torrents, crashes, cuts, lost, doubled and late messages. When the faults end,
-//! everything comes to rest and nothing that was accepted is lost.
+//! Lives drawn from a seed: any number of torrents and files, deletions, emptied torrents, crashes, cuts, damaged fragments, lost, doubled
+//! and late messages. When the faults end, everything comes to rest and nothing that was accepted is lost.
 //!
 //! `SIM_SEEDS` in the environment draws more lives, `SIM_SEED` one alone, and `SIM_TRACE` has a failure print all that was said.
 
@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use distribution::Copies;
 use mds_tests::sim::{Cluster, Order, Rng, Weather, Writes, client, tracker_config};
+use protocol::Hash;
 
 const SEEDS: u64 = 200;
 
@@ -40,7 +41,7 @@ fn something_happens(cluster: &mut Cluster, draw: &mut Rng, torrents: &[String])
     let torrent = &torrents[draw.below(torrents.len())];
     let is_running = cluster.torrent_node(torrent).running().is_some();
     let tracker_runs = cluster.tracker_node().running().is_some();
-    match draw.below(14) {
+    match draw.below(15) {
         12 if tracker_runs => {
             let files: Vec<_> = cluster.tracker().view().files().keys().copied().collect();
             if !files.is_empty() {
@@ -68,6 +69,17 @@ fn something_happens(cluster: &mut Cluster, draw: &mut Rng, torrents: &[String])
         }
         10 if tracker_runs => cluster.crash("tracker"),
         11 if tracker_runs => cluster.shut_down("tracker"),
+        14 if is_running => {
+            // Not the last copy on a torrent: the tracker may be letting go of its own.
+            let on_torrents = |fragment: &Hash| {
+                let disks = cluster.torrent_nodes().map(|(_, node)| &node.disk.fragments);
+                disks.filter(|fragments| fragments.contains_key(fragment)).count()
+            };
+            let stored = cluster.torrent_node(torrent).disk.fragments.keys().copied();
+            let bad: Vec<Hash> =
+                stored.filter(|fragment| on_torrents(fragment) > 1 && draw.chance(1, 2)).collect();
+            cluster.damage(torrent, &bad);
+        }
         _ if !tracker_runs => cluster.restart("tracker"),
         _ => {}
     }

@@ -9,7 +9,7 @@ use protocol::event::{
 };
 use protocol::{EventId, Feature, Hash};
 
-use super::Torrent;
+use super::{Notice, Torrent};
 use crate::candidates::ranked;
 use crate::command::TorrentCommand;
 use crate::limits::SPARE_CANDIDATES;
@@ -40,6 +40,8 @@ pub struct Holdings {
     reserved: BTreeMap<Hash, Reservation>,
     used_bytes: u64,
     digest: SetDigest,
+    /// Whether something went bad since it was listed.
+    overstated: bool,
 }
 
 impl Holdings {
@@ -52,7 +54,7 @@ impl Holdings {
         let used_bytes = held.values().map(|holding| holding.size_bytes).sum();
         let digest = SetDigest::of_fragments(held.keys());
         let (staged, listed, storing, reserved) = Default::default();
-        Self { held, staged, listed, storing, reserved, used_bytes, digest }
+        Self { held, staged, listed, storing, reserved, used_bytes, digest, overstated: false }
     }
 
     pub fn has(&self, fragment: &Hash) -> bool {
@@ -103,7 +105,13 @@ impl Holdings {
     /// Everything held, with its sizes in bytes, as a request to join lists it.
     pub fn list(&mut self) -> BTreeMap<Hash, u64> {
         self.listed = self.staged.clone();
+        self.overstated = false;
         self.sizes()
+    }
+
+    /// Whether the last list has fragments that went bad since.
+    pub const fn is_overstated(&self) -> bool {
+        self.overstated
     }
 
     /// The join was confirmed, so nothing that it listed waits for an *Ended* any more.
@@ -238,6 +246,25 @@ impl Torrent {
         } else {
             self.leave(now, "the tracker counts on a fragment that is not here");
         }
+    }
+
+    /// What is damaged is given up, and nothing is deleted for it: the store may be taking a good copy. Its inventory tells the tracker, so
+    /// the torrent joins again. A join that is under way is not disturbed: it is followed by another, so that a disk that fails piece by
+    /// piece does not keep the torrent from ever joining.
+    pub(super) fn handle_damaged(&mut self, mut fragments: Vec<Hash>, now: Moment) {
+        fragments.retain(|hash| self.holdings.remove(hash));
+        if fragments.is_empty() {
+            return;
+        }
+        self.holdings.overstated = true;
+        self.notices.push_back(Notice::Damaged(fragments));
+        if self.membership.is_registered() {
+            self.tell_of_damage(now);
+        }
+    }
+
+    pub(super) fn tell_of_damage(&mut self, now: Moment) {
+        self.join_now(now, "damaged fragments are no longer here");
     }
 
     /// An *Ended* that is only an answer.

@@ -229,6 +229,9 @@ impl Torrent {
                 Membership::Registered { next_heartbeat: self.tracker.heartbeat().map(|_| now) };
             self.holdings.confirm_listed();
             self.notices.push_back(Notice::Registered);
+            if self.holdings.is_overstated() {
+                self.tell_of_damage(now);
+            }
         }
     }
 }

@@ -74,6 +74,11 @@ pub enum TorrentInput {
         /// Its size in bytes, or the reason for people.
         result: Result<u64, String>,
     },
+    /// The bytes of these fragments do not match their hashes any more: they are set aside and no longer in the torrent's store.
+    Damaged {
+        /// The fragments; those that are not here any more do not matter.
+        fragments: Vec<Hash>,
+    },
     /// Time has passed.
     Tick,
     /// The torrent shuts down.
@@ -93,6 +98,8 @@ pub enum Notice {
     NoAnswer,
     /// The view cannot follow the tracker's changes, so the torrent joins again: what does not fit.
     OutOfStep(String),
+    /// These fragments were damaged and are no longer here; the next join tells the tracker.
+    Damaged(Vec<Hash>),
 }
 
 /// The torrent's state machine. See the module's header.
@@ -149,6 +156,7 @@ impl Torrent {
                 }
             }
             TorrentInput::Stored { fragment, result } => self.handle_stored(fragment, result, now),
+            TorrentInput::Damaged { fragments } => self.handle_damaged(fragments, now),
             TorrentInput::Tick => {}
             TorrentInput::ShutDown => self.handle_shut_down(),
         }

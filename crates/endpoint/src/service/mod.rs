@@ -8,6 +8,7 @@ mod describe;
 mod health;
 mod pages;
 mod reads;
+mod verifying;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,12 +35,15 @@ pub use reads::MAX_CHUNK_BYTES;
 /// Most digests of one `BatchGetFragments`.
 pub const MAX_BATCH: usize = 10_000;
 
+/// A budget out of which one call takes everything.
+const ONE_AT_A_TIME: u64 = 1;
+
 /// Limits of the read service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReadLimits {
     /// Bytes of fragments in memory for all reads together: one half for `ReadFragment`, one for `ReadFile`.
     pub memory_bytes: u64,
-    /// How long a read waits for that memory before it is refused.
+    /// How long a read waits for that memory, and a verification for another one to end, before it is refused.
     pub patience: Duration,
     /// How long another daemon may keep `ReadFile` waiting without a byte before the next holder is asked.
     pub peer_patience: Duration,
@@ -66,6 +70,8 @@ pub struct EndpointApi {
     /// For `ReadFile`, which waits for `ReadFragment` of other daemons. With one budget for both, two daemons could each wait for the
     /// other's memory.
     file_budget: Budget,
+    /// For `VerifyFragments`: one at a time.
+    verifying: Budget,
     counts: Arc<LastCounts>,
     peer_patience: Duration,
 }
@@ -92,6 +98,7 @@ impl EndpointApi {
             peers: Channels::default(),
             fragment_budget: Budget::new(limits.memory_bytes / 2, limits.patience),
             file_budget: Budget::new(limits.memory_bytes / 2, limits.patience),
+            verifying: Budget::new(ONE_AT_A_TIME, limits.patience),
             counts: Arc::default(),
             peer_patience: limits.peer_patience,
         }
@@ -235,5 +242,14 @@ impl EndpointService for EndpointApi {
         request: Request<proto::ReadFileRequest>,
     ) -> Result<Response<Self::ReadFileStream>, Status> {
         Ok(Response::new(self.file_stream(request.get_ref()).await?))
+    }
+
+    type VerifyFragmentsStream = BoxStream<'static, Result<proto::VerifyFragmentsResponse, Status>>;
+
+    async fn verify_fragments(
+        &self,
+        request: Request<proto::VerifyFragmentsRequest>,
+    ) -> Result<Response<Self::VerifyFragmentsStream>, Status> {
+        Ok(Response::new(self.verification_stream(request.get_ref()).await?))
     }
 }

@@ -15,7 +15,8 @@ use distribution::view::{Change, FileInfo, Registration, View};
 use endpoint::catalog::CatalogHandle;
 use endpoint::client::Cluster;
 use endpoint::{
-    Catalog, EndpointApi, Fragments, ReadError, ReadLimits, Role, ServerState, ServerStatus, Services, serve,
+    Catalog, EndpointApi, Fragments, ReadError, ReadLimits, Role, ServerState, ServerStatus, Services,
+    Verified, serve,
 };
 use protocol::{ClientId, EndpointUri, Hash};
 use tokio::net::TcpListener;
@@ -80,6 +81,28 @@ impl Fragments for FakeDisk {
 
     fn size_of(&self, fragment: &Hash) -> Option<u64> {
         self.fragments.get(fragment).map(|content| content.len() as u64)
+    }
+
+    fn verify(&self, fragment: &Hash) -> Result<u64, ReadError> {
+        let content = self.read(fragment)?;
+        if Hash::of(&content) == *fragment { Ok(content.len() as u64) } else { Err(ReadError::Damaged) }
+    }
+
+    /// A fragment a step.
+    fn verify_next(&self, after: Option<&Hash>, _: u64) -> Result<Verified, ReadError> {
+        let mut behind: Vec<Hash> =
+            self.fragments.keys().filter(|hash| after.is_none_or(|after| *hash > after)).copied().collect();
+        behind.sort();
+        let Some(hash) = behind.first().copied() else { return Ok(Verified::default()) };
+        let next = behind.get(1).map(|_| hash);
+        let bytes = self.size_of(&hash).unwrap_or_default();
+        let mut verified = Verified { fragments: 1, bytes, next, ..Verified::default() };
+        match self.verify(&hash) {
+            Ok(_) => {}
+            Err(ReadError::Damaged) => verified.damaged.push(hash),
+            Err(ReadError::Missing | ReadError::Io(_)) => verified.unread.push(hash),
+        }
+        Ok(verified)
     }
 }
 
@@ -177,7 +200,7 @@ impl Daemon {
     }
 
     /// Lets the reads of a frozen disk end.
-    fn thaw(&self) {
+    pub fn thaw(&self) {
         *self.thaw.0.lock().unwrap() = true;
         self.thaw.1.notify_all();
     }
@@ -284,7 +307,8 @@ fn start_one(
         }
     });
     listener.set_nonblocking(true).unwrap();
-    let limits = ReadLimits { peer_patience: std::time::Duration::from_secs(2), ..ReadLimits::default() };
+    let patience = std::time::Duration::from_secs(2);
+    let limits = ReadLimits { patience, peer_patience: patience, ..ReadLimits::default() };
     let api = EndpointApi::new(catalog, disk.clone(), limits);
     let (end, ended) = oneshot::channel::<()>();
     let (told, told_of_end) = oneshot::channel();

@@ -2,11 +2,12 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice};
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::FallocateFlags;
+use rustix::fs::{Advice, FallocateFlags};
 use rustix::io::Errno;
 
 use super::{Disk, DiskFile};
@@ -71,6 +72,16 @@ impl Disk for DirectoryDisk {
 #[derive(Debug)]
 struct RealFile(File);
 
+impl RealFile {
+    /// Only a hint: a page that is not written yet stays, and where the system does not take hints, all do.
+    fn drop_pages(&self, length_bytes: usize, offset: u64) {
+        const PAGE_BYTES: u64 = 4096;
+        let start = offset / PAGE_BYTES * PAGE_BYTES;
+        let end = (offset + length_bytes as u64).next_multiple_of(PAGE_BYTES);
+        let _ = rustix::fs::fadvise(&self.0, start, NonZeroU64::new(end - start), Advice::DontNeed);
+    }
+}
+
 impl DiskFile for RealFile {
     fn len_bytes(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
@@ -78,6 +89,15 @@ impl DiskFile for RealFile {
 
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         self.0.read_exact_at(buffer, offset)
+    }
+
+    /// The pages are dropped from memory before they are read, and again after: who reads a whole store must not push out of memory what
+    /// others read all the time.
+    fn read_exact_from_medium_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.drop_pages(buffer.len(), offset);
+        let result = self.0.read_exact_at(buffer, offset);
+        self.drop_pages(buffer.len(), offset);
+        result
     }
 
     fn write_all_at(&self, mut parts: &mut [IoSlice<'_>], mut offset: u64) -> io::Result<()> {

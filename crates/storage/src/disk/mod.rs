@@ -47,6 +47,11 @@ pub trait DiskFile: Debug + Send + Sync {
     /// Fills the whole of `buffer` from `offset`; `UnexpectedEof` when the file is shorter.
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
 
+    /// The same from the medium itself, where a copy in memory can be passed over: for whoever wants to know what a restart would read.
+    fn read_exact_from_medium_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.read_exact_at(buffer, offset)
+    }
+
     /// Writes all of `parts`, one behind the other, from `offset`. After an error any prefix of them may be there.
     ///
     /// The slices are consumed on the way: their content afterwards says nothing.

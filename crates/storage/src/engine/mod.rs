@@ -118,14 +118,25 @@ pub fn scan<'e>(
     prefix: &'e [u8],
 ) -> impl Iterator<Item = Result<Pair, EngineError>> + 'e {
     const PAGE: usize = 1024;
+    scan_after(engine, space, prefix, None, PAGE)
+}
+
+/// The same for the pairs behind the key `after`, fetched `page_len` at a time.
+pub fn scan_after<'e>(
+    engine: &'e dyn Engine,
+    space: Space,
+    prefix: &'e [u8],
+    after: Option<Vec<u8>>,
+    page_len: usize,
+) -> impl Iterator<Item = Result<Pair, EngineError>> + 'e {
     let mut page: std::vec::IntoIter<Pair> = Vec::new().into_iter();
-    let mut last_key: Option<Vec<u8>> = None;
+    let mut last_key = after;
     let mut is_done = false;
     std::iter::from_fn(move || {
         if page.len() == 0 && !is_done {
-            match engine.page(space, prefix, last_key.as_deref(), PAGE) {
+            match engine.page(space, prefix, last_key.as_deref(), page_len) {
                 Ok(pairs) => {
-                    is_done = pairs.len() < PAGE;
+                    is_done = pairs.len() < page_len;
                     last_key = pairs.last().map(|(key, _)| key.clone());
                     page = pairs.into_iter();
                 }

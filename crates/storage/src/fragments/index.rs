@@ -35,6 +35,9 @@ pub(super) struct Index {
     pending: RwLock<HashMap<Hash, Option<Location>>>,
 }
 
+/// Entries that are read from the database at once where all are wanted.
+const LONG_PAGE: usize = 1024;
+
 /// Entries that may wait; more are handed to the database without being flushed.
 const MAX_PENDING: usize = 4096;
 
@@ -117,11 +120,24 @@ impl Index {
 
     /// All entries in the order of their hashes. What changes meanwhile may be seen as before or as after.
     pub fn entries(&self) -> impl Iterator<Item = Result<(Hash, Location), EngineError>> {
+        self.entries_after(None, LONG_PAGE)
+    }
+
+    /// The entries behind `after`, read from the database `page_len` at a time. Otherwise as [`Index::entries`].
+    pub fn entries_after(
+        &self,
+        after: Option<&Hash>,
+        page_len: usize,
+    ) -> impl Iterator<Item = Result<(Hash, Location), EngineError>> {
         // The copy comes first: what goes from here to the database afterwards is then seen twice rather than not at all,
         // and the copy wins.
         let pending = self.pending.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut pending = BTreeMap::from_iter(pending).into_iter().peekable();
-        let mut stored = engine::scan(&*self.engine, Space::Index, &[FRAGMENT]).map(entry).peekable();
+        let is_behind = |hash: &Hash| after.is_none_or(|after| hash > after);
+        let pending = pending.into_iter().filter(|(hash, _)| is_behind(hash));
+        let mut pending = pending.collect::<BTreeMap<_, _>>().into_iter().peekable();
+        let after = after.map(|after| key(after).to_vec());
+        let stored = engine::scan_after(&*self.engine, Space::Index, &[FRAGMENT], after, page_len);
+        let mut stored = stored.map(entry).peekable();
         std::iter::from_fn(move || {
             loop {
                 let next_stored = match stored.peek() {

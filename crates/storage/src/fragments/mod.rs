@@ -3,6 +3,8 @@
 //! What `put_batch` answers with `Ok` survives a power cut. The name of a fragment is the hash of its bytes, so it is
 //! checked on the way in and again at every read: a torn or rotten copy is never handed out. Two ways around the hash are for callers
 //! that vouch for the bytes or pass them to somebody who hashes: `FragmentWriter::put_hashed` and `Fragments::read_checksummed`.
+//!
+//! A reader that finds damage only remembers it. `Fragments::quarantine` makes it last.
 
 mod buffers;
 mod error;
@@ -13,6 +15,7 @@ mod record;
 mod replay;
 mod scan;
 mod segments;
+mod verify;
 mod writer;
 
 use std::collections::HashSet;
@@ -30,11 +33,12 @@ use crate::engine::Engine;
 use crate::health::{Health, StoreFailed};
 
 pub use error::{DeleteError, InventoryError, OpenFragmentsError, PutError, ReadError};
+pub use verify::{Quarantined, Verified};
 pub use writer::{FragmentWriter, OnDone};
 
 use buffers::BufferPool;
 use files::SegmentFiles;
-use index::Index;
+use index::{Index, Location};
 use log::{Log, LogOptions, Stored};
 use record::{HEADER_LEN, HeaderCodec};
 
@@ -217,10 +221,19 @@ fn check_length(hash: &Hash, bytes: &Bytes) -> Result<(), PutError> {
 
 impl Log {
     fn read(&self, hash: &Hash) -> Result<Bytes, ReadError> {
+        self.read_by(hash, Self::read_at)
+    }
+
+    /// Reads with `read_at`, and checks the bytes against the hash.
+    fn read_by(
+        &self,
+        hash: &Hash,
+        read_at: impl Fn(&Self, Location) -> io::Result<Bytes>,
+    ) -> Result<Bytes, ReadError> {
         let lookup = || self.index.get(hash).map_err(|source| ReadError::Index { hash: *hash, source });
         let mut location = lookup()?.ok_or(ReadError::Missing(*hash))?;
         loop {
-            let error = match self.read_at(location) {
+            let error = match read_at(self, location) {
                 Ok(bytes) if Hash::of(&bytes) == *hash => {
                     self.damaged().remove(hash);
                     return Ok(bytes);
@@ -251,7 +264,7 @@ impl Log {
         (header.payload_checksum == Some(crc32fast::hash(&bytes))).then_some(bytes)
     }
 
-    fn read_at(&self, location: index::Location) -> io::Result<Bytes> {
+    fn read_at(&self, location: Location) -> io::Result<Bytes> {
         let mut buffer = self.buffers.take(location.length_bytes as usize);
         self.files.get(location.place.segment)?.read_exact_at(buffer.as_mut(), location.place.payload())?;
         Ok(buffer.into_bytes())
@@ -259,11 +272,7 @@ impl Log {
 
     fn unreadable(&self, hash: &Hash, error: Option<io::Error>) -> ReadError {
         match error {
-            Some(source)
-                if !matches!(source.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::NotFound) =>
-            {
-                ReadError::Io { hash: *hash, source }
-            }
+            Some(source) if !verify::is_lost(&source) => ReadError::Io { hash: *hash, source },
             // The bytes are wrong, or there are none.
             Some(_) | None => {
                 self.damaged().insert(*hash);

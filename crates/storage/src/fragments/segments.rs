@@ -83,18 +83,7 @@ impl Log {
         if ended.is_empty() {
             return Ok(0);
         }
-        self.append_tombstones(&mut state, &ended).map_err(|error| match error {
-            AppendError::Io(error) if is_no_space(&error) => DeleteError::NoSpace,
-            AppendError::Io(error) => DeleteError::Io(error),
-            AppendError::Failed(failed) => failed.into(),
-        })?;
-        self.index
-            .apply([], ended.iter().map(|(hash, _)| hash))
-            .map_err(|error| self.health.fail("write the index of the fragments", error))?;
-        for (hash, location) in &ended {
-            self.damaged().remove(hash);
-            self.uncount(&mut state, *location);
-        }
+        self.end_records(&mut state, &ended)?;
         let dead = dead_segments(&state);
         for (_, location) in &ended {
             self.mark_record(&mut state, *location)?;
@@ -107,6 +96,23 @@ impl Log {
             self.checkpoint(&mut state)?;
         }
         Ok(ended.len())
+    }
+
+    /// Makes it durable that these records are no longer here: none of them, or all.
+    pub fn end_records(&self, state: &mut State, ended: &[(Hash, Location)]) -> Result<(), DeleteError> {
+        self.append_tombstones(state, ended).map_err(|error| match error {
+            AppendError::Io(error) if is_no_space(&error) => DeleteError::NoSpace,
+            AppendError::Io(error) => DeleteError::Io(error),
+            AppendError::Failed(failed) => failed.into(),
+        })?;
+        self.index
+            .apply([], ended.iter().map(|(hash, _)| hash))
+            .map_err(|error| self.health.fail("write the index of the fragments", error))?;
+        for (hash, location) in ended {
+            self.damaged().remove(hash);
+            self.uncount(state, *location);
+        }
+        Ok(())
     }
 
     /// Leaves a record that the index no longer knows out of the counts.
@@ -156,7 +162,7 @@ impl Log {
 }
 
 /// Segments in which nothing lives and that do not grow any more.
-fn dead_segments(state: &State) -> BTreeSet<u32> {
+pub(super) fn dead_segments(state: &State) -> BTreeSet<u32> {
     let active = state.active.as_ref().map(|active| active.segment);
     let dead =
         state.live_by_segment.iter().filter(|(segment, live)| **live == 0 && Some(**segment) != active);

@@ -5,6 +5,7 @@ mod backend;
 mod fragments;
 mod model;
 mod on_disk_only;
+mod verify;
 mod view;
 
 /// Each test once for each store.
@@ -40,6 +41,12 @@ for_both_stores! {
     fragments::the_writer_stores_and_answers_each_put_once,
     fragments::the_writer_stores_what_its_caller_has_hashed,
     fragments::readers_never_see_wrong_bytes_while_others_delete_and_put,
+    verify::a_quarantined_fragment_is_gone_until_it_is_put_again,
+    verify::only_what_is_damaged_is_quarantined,
+    verify::damage_of_any_kind_is_found,
+    verify::a_segment_in_which_everything_is_damaged_is_removed,
+    verify::a_walk_in_steps_meets_every_fragment_once,
+    verify::a_walk_goes_on_after_a_restart_and_whatever_has_changed,
     view::a_fresh_view_is_empty,
     view::a_view_is_the_same_after_reopening,
     view::a_long_file_and_many_holders_fit,

@@ -1,8 +1,8 @@
-//! Crashes and errors at every single call to the disk, under a script of puts, deletions and checkpoints.
+//! Crashes and errors at every single call to the disk, under a script of puts, deletions, damage that is set aside, and checkpoints.
 //!
 //! The disk here keeps what was synced and, of everything else, a random part: writes that never happened, that happened
 //! out of order, that were torn, and blocks that were never written. Whatever is left, a store that opens on it must list only
-//! what it can read, hold what it said it held, and not hold what it said it had deleted.
+//! what it can read, hold what it said it held, and not hold what it said it had deleted or set aside.
 #![expect(clippy::unwrap_used, reason = "a test that cannot unwrap has failed")]
 
 mod errors;
@@ -30,6 +30,8 @@ struct Promises {
     deleted: BTreeSet<Hash>,
     /// Fragments of a call that failed: both are right.
     open: BTreeSet<Hash>,
+    /// Fragments whose bytes went bad and that are not set aside yet: listed or not, they are not handed out.
+    rotten: BTreeSet<Hash>,
 }
 
 fn nth(number: u8) -> (Hash, Bytes) {
@@ -41,17 +43,21 @@ fn nth(number: u8) -> (Hash, Bytes) {
 enum Step {
     Put(&'static [u8]),
     Delete(&'static [u8]),
+    /// Bytes go bad on the disk, are found, and set aside.
+    Rot(&'static [u8]),
     Checkpoint,
 }
 
-const SCRIPT: [Step; 16] = [
+const SCRIPT: [Step; 20] = [
     Step::Put(&[1, 2, 3]),
     Step::Put(&[4]),
     Step::Delete(&[2]),
     Step::Put(&[5, 6, 2, 60]),
     Step::Checkpoint,
+    Step::Rot(&[4, 60]),
     Step::Delete(&[1, 6]),
     Step::Put(&[7, 8, 9, 10, 11]),
+    Step::Put(&[60]),
     Step::Delete(&[3, 4, 5, 60]),
     Step::Put(&[1]),
     Step::Delete(&[2, 7, 8]),
@@ -59,12 +65,14 @@ const SCRIPT: [Step; 16] = [
     Step::Delete(&[1]),
     Step::Checkpoint,
     Step::Put(&[12, 13, 1, 3]),
+    Step::Rot(&[11, 2, 13]),
+    Step::Put(&[13]),
     Step::Delete(&[9, 10, 61]),
     Step::Put(&[9]),
 ];
 
 /// Runs the script and records what was promised.
-fn run(fragments: &Fragments, promises: &mut Promises) {
+fn run(machine: &Simulated, fragments: &Fragments, promises: &mut Promises) {
     for step in &SCRIPT {
         match step {
             Step::Put(numbers) => {
@@ -75,6 +83,7 @@ fn run(fragments: &Fragments, promises: &mut Promises) {
                             promises.stored.insert(*hash, bytes.clone());
                             promises.deleted.remove(hash);
                             promises.open.remove(hash);
+                            promises.rotten.remove(hash);
                         }
                         Err(PutError::NoSpace { .. } | PutError::Io { .. }) => {
                             assert!(!fragments.contains(hash), "a put that failed left something");
@@ -99,8 +108,29 @@ fn run(fragments: &Fragments, promises: &mut Promises) {
                     }
                 }
             }
+            Step::Rot(numbers) => {
+                let hashes: Vec<_> = numbers.iter().map(|number| nth(*number).0).collect();
+                for hash in &hashes {
+                    // Of what was not stored nothing is there to go bad.
+                    if let Some(bytes) = promises.stored.remove(hash) {
+                        machine.rot(&bytes);
+                        assert!(fragments.verify(hash).is_err(), "damage was not found");
+                        promises.rotten.insert(*hash);
+                    }
+                }
+                set_aside(fragments, promises);
+            }
             Step::Checkpoint => drop(fragments.checkpoint()),
         }
+    }
+}
+
+/// What is rotten is set aside, and then it is as good as deleted.
+fn set_aside(fragments: &Fragments, promises: &mut Promises) {
+    let rotten: Vec<Hash> = promises.rotten.iter().copied().collect();
+    if fragments.quarantine(&rotten).is_ok() {
+        promises.deleted.extend(&rotten);
+        promises.rotten.clear();
     }
 }
 
@@ -111,7 +141,10 @@ fn open(machine: &Simulated) -> Fragments {
 
 fn assert_kept(fragments: &Fragments, promises: &Promises, context: &str) {
     let listed: BTreeMap<Hash, u32> = fragments.inventory().map(Result::unwrap).collect();
-    for hash in listed.keys() {
+    for hash in &promises.rotten {
+        assert!(fragments.read(hash).is_err(), "{context}: {hash} was handed out with wrong bytes");
+    }
+    for hash in listed.keys().filter(|hash| !promises.rotten.contains(hash)) {
         assert!(fragments.read(hash).is_ok(), "{context}: {hash} is listed and cannot be read");
         assert!(
             !promises.deleted.contains(hash) || promises.open.contains(hash),
@@ -121,6 +154,10 @@ fn assert_kept(fragments: &Fragments, promises: &Promises, context: &str) {
     for (hash, bytes) in &promises.stored {
         let is_there = fragments.read(hash).is_ok_and(|read| read == bytes);
         assert!(is_there, "{context}: {hash} of {} bytes is lost", bytes.len());
+    }
+    if !promises.rotten.is_empty() {
+        // They count until they are set aside.
+        return;
     }
     assert_eq!(fragments.len(), listed.len() as u64, "{context}");
     let bytes: u64 = listed.values().map(|size| u64::from(*size)).sum();
@@ -132,9 +169,9 @@ fn calls_of_a_quiet_run() -> u64 {
     let machine = Simulated::default();
     let mut promises = Promises::default();
     let fragments = open(&machine);
-    run(&fragments, &mut promises);
+    run(&machine, &fragments, &mut promises);
     assert_kept(&fragments, &promises, "a quiet run");
-    assert!(promises.open.is_empty());
+    assert!(promises.open.is_empty() && promises.rotten.is_empty());
     machine.with(|machine| machine.calls)
 }
 
@@ -154,7 +191,7 @@ fn try_every_call(fault: Fault, outcomes: u64) {
         );
         let mut running = None;
         if let Ok((fragments, _)) = opened {
-            run(&fragments, &mut promises);
+            run(&machine, &fragments, &mut promises);
             if fault != Fault::Crash {
                 assert_kept(&fragments, &promises, &format!("{fault:?} at call {at}, before the crash"));
             }
@@ -171,6 +208,8 @@ fn try_every_call(fault: Fault, outcomes: u64) {
                     let fragments = open(&killed);
                     assert_kept(&fragments, &promises, &format!("{context}, killed"));
                     drop(fragments.put_batch(vec![nth(70)]));
+                    set_aside(&fragments, &mut promises);
+                    assert_kept(&fragments, &promises, &format!("{context}, killed and set aside"));
                     for (hash, _) in fragments.inventory().map(Result::unwrap) {
                         promises.stored.insert(hash, fragments.read(&hash).unwrap());
                     }
@@ -182,9 +221,11 @@ fn try_every_call(fault: Fault, outcomes: u64) {
                 }
                 None => (machine.after_crash(&mut random, outcome % 3 != 0), promises.clone()),
             };
-            let after = dying;
+            let (after, mut promises) = (dying, promises);
             let fragments = open(&after);
             assert_kept(&fragments, &promises, &context);
+            set_aside(&fragments, &mut promises);
+            assert_kept(&fragments, &promises, &format!("{context}, set aside"));
             // A second crash during or right after the recovery, and a life after it.
             let again = after.after_crash(&mut random, outcome % 2 == 0);
             let fragments_again = open(&again);
@@ -192,7 +233,7 @@ fn try_every_call(fault: Fault, outcomes: u64) {
             let mut later = promises.clone();
             later.open.clear();
             later.deleted.clear();
-            run(&fragments_again, &mut later);
+            run(&again, &fragments_again, &mut later);
             assert_kept(&fragments_again, &later, &format!("{context}, later"));
             drop(fragments);
         }

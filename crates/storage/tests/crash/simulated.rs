@@ -151,6 +151,25 @@ impl Simulated {
         act(&mut self.0.lock().unwrap())
     }
 
+    /// Flips a bit of these bytes wherever they are on the disk, durably.
+    pub fn rot(&self, bytes: &[u8]) {
+        let mut hit = 0;
+        self.with(|machine| {
+            for content in machine.files.values() {
+                let FileState { now, durable, .. } = &mut *content.lock().unwrap();
+                let windows = now.windows(bytes.len()).enumerate();
+                let found: Vec<usize> =
+                    windows.filter(|(_, window)| *window == bytes).map(|(at, _)| at).collect();
+                for at in found {
+                    hit += 1;
+                    now[at] ^= 1;
+                    durable[at] ^= 1;
+                }
+            }
+        });
+        assert!(hit > 0, "the bytes are not on the disk");
+    }
+
     /// The machine after the process was killed: nothing is lost yet, and nothing more is synced.
     pub fn after_kill(&self) -> Self {
         self.with(|machine| {
