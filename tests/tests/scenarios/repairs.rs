@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use mds_tests::sim::{Cluster, FRAGMENT_SIZE_BYTES, TorrentNode, client, tracker_config};
-use protocol::{EventKind, Hash};
+use protocol::event::TrackerEvent;
+use protocol::{EventKind, Hash, Heard};
 
 /// Longer than `repair_after` and a lease.
 const LONG_ENOUGH: Duration = Duration::from_secs(60);
@@ -94,11 +95,10 @@ fn the_fewest_copies_are_repaired_first() {
     cluster.settle();
     assert_eq!(fewest(&cluster, &file), 3);
     let repaired = cluster.heard().filter_map(|(_, heard)| match heard {
-        protocol::Heard::Tracker {
-            event: protocol::event::TrackerEvent::FragmentDistributionStarted(started),
-            ..
-        } => Some(started.hash),
-        _ => None,
+        Heard::Tracker { event: TrackerEvent::FragmentDistributionStarted(started), .. } => {
+            Some(started.hash)
+        }
+        Heard::Tracker { .. } | Heard::Torrent { .. } => None,
     });
     let repaired: Vec<usize> = repaired.skip(started).map(|hash| left(&hash)).collect();
     let lonely = fragments.iter().filter(|hash| left(hash) == 1).count();
