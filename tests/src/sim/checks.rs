@@ -85,8 +85,9 @@ impl Cluster {
         if known != registered {
             return Some(format!("{known:?} are registered, {registered:?} are there"));
         }
-        let target = tracker.config().copies.target(registered.len());
-        let degraded = registered.len() < target;
+        let takers = registered.iter().filter(|id| !tracker.view().is_draining(id)).count();
+        let target = tracker.config().copies.target(takers);
+        let degraded = takers < target;
         if !degraded && tracker.undistributed() > 0 {
             return Some(format!("{} fragments wait for holders", tracker.undistributed()));
         }
@@ -94,17 +95,14 @@ impl Cluster {
             let copies = tracker.view().lasting_holders(hash).count();
             tracker.view().is_in_a_file(hash) && tracker.view().holder_count(hash) > 0 && copies < target
         };
-        let takers = registered.iter().filter(|id| !tracker.view().is_draining(id)).count();
-        if takers >= target
-            && let Some((hash, _)) = tracker.view().fragments().find(|(hash, _)| is_lacking(hash))
-        {
+        if !degraded && let Some((hash, _)) = tracker.view().fragments().find(|(hash, _)| is_lacking(hash)) {
             return Some(format!("{hash:?} lacks a copy"));
         }
         let own = &self.tracker_node().disk.fragments;
         if !degraded && !own.is_empty() {
             return Some("the tracker keeps bytes".into());
         }
-        let possible = target.min(registered.len());
+        let possible = target.min(takers);
         if let Some(fragment) = own.keys().find(|hash| tracker.view().holder_count(hash) < possible) {
             return Some(format!("{fragment:?} lacks a holder"));
         }

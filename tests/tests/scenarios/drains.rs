@@ -52,3 +52,20 @@ fn a_drain_that_is_called_off_puts_the_torrent_back_into_service() {
     assert_eq!(cluster.tracker().view().fewest_holders(&file), Some(2));
     assert_eq!(cluster.said(EventKind::FragmentDistributionStarted), 10);
 }
+
+#[test]
+fn with_a_copy_everywhere_a_torrent_that_is_emptied_is_not_one_of_them() {
+    let config = distribution::TrackerConfig { copies: distribution::Copies::All, ..tracker_config() };
+    let mut cluster = Cluster::new(4);
+    cluster.start_tracker(config);
+    ["t1", "t2", "t3"].into_iter().for_each(|id| cluster.start_torrent(id));
+    cluster.settle();
+    cluster.drain("t1", true);
+    let file = cluster.put_random(10);
+    cluster.settle();
+    assert!(cluster.tracker_node().disk.fragments.is_empty());
+    assert_eq!(cluster.tracker().view().fewest_holders(&file), Some(2));
+    cluster.drain("t1", false);
+    cluster.settle();
+    assert_eq!(cluster.tracker().view().fewest_holders(&file), Some(3));
+}

@@ -21,6 +21,7 @@ impl Tracker {
                 self.view.inventory(&client).into_iter().for_each(|fragment| self.consider_repair(fragment));
             } else {
                 self.torrent_available();
+                self.target_changed();
             }
         }
         self.commands.push_back(TrackerCommand::Accepted { request });

@@ -186,7 +186,7 @@ impl Tracker {
         }
         let others = self.view.lasting_holders(fragment);
         let confirmed = others.filter(|holder| self.members.takes_fragments(holder)).count();
-        confirmed >= self.config.copies.target(self.members.registered_count() + 1)
+        confirmed >= self.config.copies.target(self.lasting_members() + 1)
     }
 
     /// What came into the view since the answer, from somebody who joined faster, wins. The torrent will hear of it when it joins again,

@@ -12,7 +12,14 @@ use crate::tracker::Tracker;
 
 impl Tracker {
     pub(in crate::tracker) fn target(&self) -> usize {
-        self.config.copies.target(self.members.registered_count())
+        self.config.copies.target(self.lasting_members())
+    }
+
+    /// How many torrents are registered whose copies count.
+    pub(in crate::tracker) fn lasting_members(&self) -> usize {
+        let registered = |client: &&ClientId| self.members.registered(client).is_some();
+        let draining = self.view.orders().draining.iter().filter(registered).count();
+        self.members.registered_count() - draining
     }
 
     pub(in crate::tracker) fn missing_copies(&self, fragment: &Hash) -> usize {
@@ -93,7 +100,7 @@ impl Tracker {
     }
 
     /// With a copy at every torrent, each one that comes makes one more copy of everything needed.
-    fn target_changed(&mut self) {
+    pub(in crate::tracker) fn target_changed(&mut self) {
         if self.config.copies == Copies::All && !self.distributions.awaits_returns() {
             self.consider_repair_of_all();
         }
