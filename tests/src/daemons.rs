@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::{env, fs, thread};
 
@@ -17,7 +18,8 @@ use crate::{binaries, wait};
 /// Where the daemons of one test live: their broker, their directories, and what stands before their topics.
 #[derive(Debug)]
 pub struct Site {
-    broker: String,
+    brokers: Vec<String>,
+    started: AtomicUsize,
     topic_prefix: Option<String>,
     directory: TempDir,
 }
@@ -29,8 +31,18 @@ impl Site {
     /// If there is no room for temporary files.
     #[must_use]
     pub fn new(broker: String) -> Self {
+        Self::at_nodes(vec![broker])
+    }
+
+    /// A site at a broker of several nodes: the first daemon connects to the first of these URLs, the next to the next, and so on
+    /// around.
+    ///
+    /// # Panics
+    /// If there is no room for temporary files.
+    #[must_use]
+    pub fn at_nodes(brokers: Vec<String>) -> Self {
         let directory = TempDir::with_prefix("daemons-").expect("a temporary directory can be made");
-        Self { broker, topic_prefix: None, directory }
+        Self { brokers, started: AtomicUsize::new(0), topic_prefix: None, directory }
     }
 
     /// The same with a prefix before every topic.
@@ -91,7 +103,8 @@ impl Site {
         let mut command = Command::new(program);
         command.arg("--data-dir").arg(&data_directory);
         let listen = format!("{}:0", own_address());
-        command.args(["--broker", &self.broker, "--listen", &listen, "--http", "off"]);
+        let node = self.started.fetch_add(1, Ordering::Relaxed) % self.brokers.len();
+        command.args(["--broker", &self.brokers[node], "--listen", &listen, "--http", "off"]);
         if let Some(prefix) = &self.topic_prefix {
             command.args(["--topic-prefix", prefix]);
         }

@@ -1,6 +1,7 @@
 //! The test kit: what the suites in `tests/tests` share.
 
 pub mod binaries;
+pub mod brokers;
 pub mod certificates;
 pub mod client;
 pub mod daemons;

@@ -4,7 +4,7 @@
 //! `MDS_REQUIRE_BROKERS` set, fails.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -12,12 +12,11 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use crate::brokers::Package;
 use crate::loopback::own_address;
-
-/// Where Debian installs it; not on the `PATH` of every user.
-const DEBIAN_BINARY: &str = "/usr/sbin/mosquitto";
 
 /// How long it may take to listen.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
@@ -58,7 +57,7 @@ impl Mosquitto {
     }
 
     fn launch(ip: Ipv4Addr, settings: &str) -> Self {
-        let binary = find_binary().expect("Mosquitto is installed: the test said that it needs it");
+        let binary = PACKAGE.find().expect("Mosquitto is installed: the test said that it needs it");
         let mut failure = String::new();
         for _ in 0..ATTEMPTS {
             let directory = TempDir::with_prefix("mosquitto-").expect("a temporary directory can be made");
@@ -117,7 +116,18 @@ impl Mosquitto {
         }
     }
 
-    /// Starts it again on the same port, after killing it if it still runs. It remembers nothing.
+    /// Asks it to end (SIGTERM), and waits until it has: what it keeps is on disk then.
+    ///
+    /// # Panics
+    /// If the signal cannot be sent.
+    pub fn stop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            kill_process(Pid::from_child(&child), Signal::TERM).expect("a child can be signalled");
+            child.wait().expect("a child can be waited for");
+        }
+    }
+
+    /// Starts it again on the same port, after killing it if it still runs. It remembers what its settings let it keep: nothing, unless they say so.
     ///
     /// # Panics
     /// If it does not start.
@@ -163,43 +173,15 @@ impl Drop for Mosquitto {
     }
 }
 
-/// Whether Mosquitto is installed. If not, says on standard error that the calling test is skipped, past the capturing of the test
-/// harness; with `MDS_REQUIRE_BROKERS` set, as in CI, it panics instead. See [`needs_mosquitto`](crate::needs_mosquitto).
-///
-/// # Panics
-/// If Mosquitto is missing and may not be.
-#[must_use]
-pub fn is_installed_or_skip() -> bool {
-    if find_binary().is_some() {
-        return true;
-    }
-    let test = thread::current().name().unwrap_or("a test").to_owned();
-    assert!(
-        std::env::var_os("MDS_REQUIRE_BROKERS").is_none(),
-        "{test} needs Mosquitto, which is not installed: run `apt-get install mosquitto`"
-    );
-    let notice = format!("SKIPPED {test}: Mosquitto is not installed (apt-get install mosquitto)\n");
-    // Nothing to be done about a standard error that is closed.
-    let _ = io::stderr().write_all(notice.as_bytes());
-    false
-}
+/// The package to ask for.
+pub const PACKAGE: Package = Package { name: "Mosquitto", program: "mosquitto", package: "mosquitto" };
 
 /// Ends a test here, aloud, where Mosquitto is not installed.
 #[macro_export]
 macro_rules! needs_mosquitto {
     () => {
-        if !$crate::mosquitto::is_installed_or_skip() {
-            return;
-        }
+        $crate::needs_broker!($crate::mosquitto::PACKAGE);
     };
-}
-
-fn find_binary() -> Option<PathBuf> {
-    let on_path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&on_path)
-        .map(|directory| directory.join("mosquitto"))
-        .chain([PathBuf::from(DEBIAN_BINARY)])
-        .find(|candidate| candidate.is_file())
 }
 
 fn free_address(ip: Ipv4Addr) -> SocketAddr {
@@ -210,8 +192,13 @@ fn free_address(ip: Ipv4Addr) -> SocketAddr {
 
 fn write_configuration(directory: &Path, address: SocketAddr, settings: &str) {
     // `user root` has an effect only when root starts it: then it keeps the right to read the test's files.
+    let persistence = if settings.contains("persistence true") {
+        format!("persistence_location {}/\n", directory.display())
+    } else {
+        "persistence false\n".to_owned()
+    };
     let configuration = format!(
-        "listener {} {}\nuser root\npersistence false\nlog_dest stderr\nlog_type all\n{settings}",
+        "listener {} {}\nuser root\n{persistence}log_dest stderr\nlog_type all\n{settings}",
         address.port(),
         address.ip()
     );

@@ -84,7 +84,16 @@ impl Recorder {
     /// # Panics
     /// If the broker does not let it listen.
     pub async fn start(broker: SocketAddr, prefix: Option<&str>) -> Self {
-        Self::listen(broker, None, prefix).await
+        Self::listen(broker, "recorder", None, "#", prefix).await
+    }
+
+    /// Listens from now on behind `prefix` only: for a broker that others use as well.
+    ///
+    /// # Panics
+    /// If the broker does not let it listen.
+    pub async fn start_behind(broker: SocketAddr, prefix: &str) -> Self {
+        let (id, filter) = (format!("recorder-{prefix}"), format!("{prefix}/#"));
+        Self::listen(broker, &id, None, &filter, Some(prefix)).await
     }
 
     /// The same for events without a prefix, as a user whose password is the name.
@@ -92,12 +101,17 @@ impl Recorder {
     /// # Panics
     /// If the broker does not let it listen.
     pub async fn start_as(broker: SocketAddr, user: &str) -> Self {
-        Self::listen(broker, Some(user), None).await
+        Self::listen(broker, "recorder", Some(user), "#", None).await
     }
 
-    async fn listen(broker: SocketAddr, user: Option<&str>, prefix: Option<&str>) -> Self {
-        let all = ["#".to_owned()];
-        let (session, inbox) = Session::open_as(broker, "recorder", user, &all, None).await;
+    async fn listen(
+        broker: SocketAddr,
+        id: &str,
+        user: Option<&str>,
+        filter: &str,
+        prefix: Option<&str>,
+    ) -> Self {
+        let (session, inbox) = Session::open_as(broker, id, user, &[filter.to_owned()], None).await;
         let heard = Arc::new(Mutex::new(Heard::default()));
         let listening = tokio::spawn(listen(inbox, prefix.map(str::to_owned), heard.clone()));
         Self { heard, _session: session, listening }
