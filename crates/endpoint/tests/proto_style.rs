@@ -141,6 +141,7 @@ fn one_refusal_of_each_kind() -> Vec<Refusal> {
         Refusal::OffsetOutOfRange { read_offset: 1, size_bytes: 0 },
         Refusal::TooMany { field: "digests", number: 2, limit: 1 },
         Refusal::FileNotFound(hash),
+        Refusal::ServerNotFound("t1".parse().unwrap()),
         Refusal::FragmentNotHeld(hash),
         Refusal::NoReachableHolder { file: hash, fragments: vec![hash] },
         Refusal::StoredBytesDamaged(hash),
