@@ -116,6 +116,11 @@ async fn a_tracker_whose_own_bytes_went_bad_does_not_count_on_them() {
     let (_broker, _recorder, site) = recorded_site().await;
     let hasty = ["--scrub-rate", "100000000", "--scrub-interval", "0s"];
     let mut service = Service::start(site, 0, &[&OF_TRACKER[..], &hasty].concat()).await;
+    // No torrent had to wait for that.
+    until("the tracker is connected", async || {
+        service.tracker.client.network().await.is_some_and(|network| network.broker_connected)
+    })
+    .await;
     let bytes = content(33, FRAGMENTS * FRAGMENT_SIZE);
     let digest = service.tracker.client.put("rots.bin", Cursor::new(bytes.clone())).await;
     let (bad, of_bad) = fragment(&bytes, 3);
