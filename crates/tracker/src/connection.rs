@@ -14,14 +14,12 @@ use protocol::event::{TrackerEnvelope, TrackerEvent, TrackerGoodbye, TrackerHell
 use protocol::limits::delivered_event_bytes;
 use protocol::{ClientId, Epoch, EventId, EventKind, Heard, InstanceId, decode, encode_tracker};
 use storage::{Store, meta};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::timeout;
 use tracing::{info, warn};
 use uuid::Uuid;
 
 /// How long the broker may take to bring back what the tracker sends to itself.
 const ECHO: Duration = Duration::from_secs(10);
-/// How long a tracker that is online may take to answer who asks for it, where nothing that the broker has retained tells of one.
-const ANSWER: Duration = Duration::from_millis(500);
 /// A tracker that is online says hello every 10 s; one that has missed three is gone, whatever the broker retained.
 const SILENCE: Duration = Duration::from_secs(35);
 
@@ -37,7 +35,7 @@ pub enum ConnectError {
     /// The session ended at the largest packet.
     #[error(
         "the session with the broker ended at a packet of {size_bytes} bytes, the largest that the tracker will send: {reason}; raise the \
-         broker's packet limit (Mosquitto: max_packet_size; NATS: max_payload and max_pending) or use a smaller --fragment-size"
+         broker's packet limit (Mosquitto: max_packet_size) or use a smaller --fragment-size"
     )]
     TooLarge { size_bytes: usize, reason: LossReason },
     /// What the tracker sent to itself did not come back.
@@ -109,9 +107,6 @@ impl Connector {
     }
 
     /// The highest epoch on the bus. What is retained was sent before the subscription, so it is here when the probe is.
-    ///
-    /// But the nodes of a cluster may each retain for themselves (RabbitMQ). So whoever is online is asked as well: it hears a hello below
-    /// its own on its direct topic, and repeats its own to all.
     async fn look_for_another(&self, other: OtherTracker) -> Result<Epoch, ConnectError> {
         let topics = &self.common.topics;
         let suffix = format!("probe-{:08x}", fastrand::u32(..));
@@ -123,10 +118,6 @@ impl Connector {
         options.subscriptions = vec![hello_topic, goodbye_topic, probe_topic.clone()];
         options.ca_file.clone_from(&self.common.broker_ca);
         let (outbox, mut inbox) = bus::open(options).await?;
-        outbox.publish(Message::new(
-            topics.direct(EventKind::TrackerHello, &topics.tracker_client_id()),
-            probe(0),
-        ));
         outbox.publish(Message::new(probe_topic.clone(), probe(0)));
         let mut seen = Seen::default();
         let swallowed =
@@ -138,13 +129,7 @@ impl Connector {
             }
             seen.take(&self.common, &delivery);
         }
-        let deadline = Instant::now() + ANSWER;
-        while self.another(&seen).is_none() {
-            // Nobody has answered: nobody is there.
-            let Ok(delivery) = timeout_at(deadline, inbox.recv()).await else { break };
-            seen.take(&self.common, &delivery?);
-        }
-        if let Some((instance, epoch)) = self.another(&seen) {
+        if let Some((instance, epoch)) = seen.online().filter(|(instance, _)| !self.is_our_ghost(*instance)) {
             match other {
                 OtherTracker::Respect => return Err(ConnectError::AnotherTracker { instance, epoch }),
                 OtherTracker::Replace => warn!(%instance, %epoch, "replacing the tracker that is online"),
@@ -170,11 +155,6 @@ impl Connector {
         }
         info!("the other tracker is gone; taking over");
         Ok(())
-    }
-
-    /// The other tracker that is online.
-    fn another(&self, seen: &Seen) -> Option<(InstanceId, Epoch)> {
-        seen.online().filter(|(instance, _)| !self.is_our_ghost(*instance))
     }
 
     /// Whether an instance is an earlier run of this very tracker: its data directory is ours alone, so that run is over even if nobody
@@ -227,8 +207,7 @@ impl Connector {
         let topic = self.common.topics.direct(EventKind::TrackerHello, me);
         let size_bytes =
             usize::try_from(delivered_event_bytes(self.fragment_size_bytes)).unwrap_or(usize::MAX);
-        let probe = probe(size_bytes);
-        outbox.publish(Message::new(topic.clone(), probe.clone()));
+        outbox.publish(Message::new(topic.clone(), probe(size_bytes)));
         let swallowed = || ConnectError::Swallowed {
             what: "a packet of the largest size",
             topic: topic.clone(),
@@ -239,8 +218,7 @@ impl Connector {
             let delivery = timeout(ECHO, inbox.recv()).await.map_err(|_| swallowed())?;
             let delivery =
                 delivery.map_err(|lost| ConnectError::TooLarge { size_bytes, reason: lost.reason })?;
-            // Another tracker may be asking here whether this one is online.
-            if delivery.topic == topic && delivery.payload == probe {
+            if delivery.topic == topic {
                 return Ok(heard);
             }
             heard.push_back(delivery);

@@ -148,9 +148,7 @@ impl RabbitMq {
         for node in nodes {
             let process = node.process.as_mut().expect("it was just started");
             let is_ready = |log: &str| log.contains("Server startup complete");
-            let up =
-                process.listens(node.address, is_ready).and_then(|()| process.takes_sessions(node.address));
-            up.unwrap_or_else(|log| panic!("{}: {log}", node.name));
+            process.listens(node.address, is_ready).unwrap_or_else(|log| panic!("{}: {log}", node.name));
         }
     }
 }
