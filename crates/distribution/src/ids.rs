@@ -34,6 +34,12 @@ impl Draw {
         EventId(Builder::from_random_bytes(self.next()).into_uuid())
     }
 
+    /// How long to wait after so many failures: the first of `delays`, doubled with each, at most the second; jittered.
+    pub fn backoff(&mut self, delays: (Duration, Duration), failures: u32) -> Duration {
+        let (first, longest) = delays;
+        self.jittered(first.saturating_mul(1 << failures.min(16)).min(longest))
+    }
+
     /// A wait between three quarters of `wait` and all of it: so that those who start together do not stay together.
     pub fn jittered(&mut self, wait: Duration) -> Duration {
         let share = u32::from(self.next()[0]);

@@ -28,6 +28,12 @@ pub fn server_name(server: &ClientId) -> String {
     format!("servers/{server}")
 }
 
+/// The identifier in `servers/{server}`.
+#[must_use]
+pub fn server_id(name: &str) -> Option<ClientId> {
+    name.strip_prefix("servers/")?.parse().ok()
+}
+
 /// Reads `files/{digest}`; the digest alone will do.
 ///
 /// # Errors

@@ -120,7 +120,7 @@ impl PeerView {
     pub fn of(server: &proto::Server) -> Self {
         let seen = server.last_seen_time.and_then(|time| SystemTime::try_from(time).ok());
         Self {
-            id: server.name.strip_prefix("servers/").unwrap_or(&server.name).to_owned(),
+            id: shown_id(server),
             state: match server.state() {
                 ServerState::Registered => "registered",
                 ServerState::Suspect => "suspect",
@@ -136,6 +136,11 @@ impl PeerView {
             file_fragments: None,
         }
     }
+}
+
+/// A torrent's identifier, or what stands in its place.
+pub fn shown_id(server: &proto::Server) -> String {
+    server.name.strip_prefix("servers/").unwrap_or(&server.name).to_owned()
 }
 
 /// A count or size of a message: what is negative cannot be meant.

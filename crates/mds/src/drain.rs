@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use endpoint::client::{CallError, Cluster};
+use endpoint::names::server_name;
 use endpoint::proto::DrainServerRequest;
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
@@ -29,7 +30,7 @@ pub async fn run(cluster: &Cluster, drain: &Drain, output: Output) -> Result<(),
     let (endpoint, mut tracker) = cluster.tracker().await?;
     let give_up = Instant::now() + drain.timeout;
     loop {
-        let request = DrainServerRequest { name: format!("servers/{}", drain.id), undo: drain.undo };
+        let request = DrainServerRequest { name: server_name(&drain.id), undo: drain.undo };
         let answer = tracker.drain_server(request).await;
         let answer = answer.map_err(|status| Failure::refused(&CallError::new(&endpoint, &status)))?;
         let remaining_fragments = unsigned(answer.into_inner().remaining_fragment_count);

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use tonic::Status;
 
 use crate::cli::Verify;
-use crate::describe::unsigned;
+use crate::describe::{shown_id, unsigned};
 use crate::exit::Failure;
 use crate::output::{Output, count, printable, size};
 use crate::progress;
@@ -98,7 +98,7 @@ async fn targets(cluster: &Cluster) -> Result<(Vec<Target>, Vec<ServerView>), Fa
     let mut targets = Vec::new();
     for server in cluster.servers().await? {
         if matches!(server.state(), ServerState::Registered | ServerState::Suspect) {
-            let id = server.name.strip_prefix("servers/").unwrap_or(&server.name).to_owned();
+            let id = shown_id(&server);
             let endpoints = server.endpoints.iter().filter_map(|text| text.parse().ok()).collect();
             targets.push(Target { id, endpoints });
         }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
-use daemon::config::{Common, CommonSettings, ConfigError, Defaults, load, parse, value_error};
+use daemon::config::{Common, CommonSettings, ConfigError, Defaults, duration, load, parse, value_error};
 use distribution::Copies;
 use distribution::limits::{REPAIR_AFTER, TrackerLimits};
 use protocol::limits::{
@@ -126,16 +126,14 @@ impl Settings {
             advertise: self.advertise.clone(),
             copies: self.copies.as_deref().map_or(Ok(Copies::default()), |copies| parse("copies", copies))?,
             fragment_size_bytes,
-            repair_after: self.repair_after.as_deref().map_or(Ok(REPAIR_AFTER), repair_after)?,
+            repair_after: self
+                .repair_after
+                .as_deref()
+                .map_or(Ok(REPAIR_AFTER), |text| duration("repair_after", text))?,
             fragments_in_flight: self.fragments_in_flight,
             require_direct: self.require_direct.unwrap_or(false),
         })
     }
-}
-
-fn repair_after(text: &str) -> Result<Duration, ConfigError> {
-    let how = |error| value_error("repair_after", text, format!("{error}; use a duration as in 5m or 90s"));
-    humantime::parse_duration(text).map_err(how)
 }
 
 #[cfg(test)]

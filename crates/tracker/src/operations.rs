@@ -1,6 +1,7 @@
 //! What operators order over gRPC: a file is deleted, a torrent is emptied.
 
 use endpoint::Refusal;
+use endpoint::names::server_id;
 use endpoint::proto::{self, parse_digest};
 use protocol::{ClientId, Hash};
 use tokio::sync::{mpsc, oneshot};
@@ -52,7 +53,6 @@ fn file_of_name(name: &str) -> Result<Hash, Refusal> {
 }
 
 fn server_of_name(name: &str) -> Result<ClientId, Refusal> {
-    let id = name.strip_prefix("servers/").and_then(|id| id.parse().ok());
-    let problem = || "use servers/ and the identifier of a torrent".to_owned();
-    id.ok_or_else(|| Refusal::InvalidField { field: "name", problem: problem() })
+    let problem = "use servers/ and the identifier of a torrent";
+    server_id(name).ok_or_else(|| Refusal::InvalidField { field: "name", problem: problem.to_owned() })
 }

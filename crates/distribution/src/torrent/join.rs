@@ -3,8 +3,6 @@
 //! Every wait ends: without an answer, after a denial, or when the confirmation was lost (alternatives 1 to 4), the torrent asks again with
 //! growing delays, and at the next hello.
 
-use std::time::Duration;
-
 use protocol::event::{
     ClientJoinDenied, ClientJoinFailed, ClientJoinRequested, ClientJoinSucceeded, TrackerEnvelope,
 };
@@ -118,9 +116,7 @@ impl Torrent {
 
     fn ask_later(&mut self, now: Moment) {
         let failures = self.membership.failures();
-        let (first, longest) = self.config.limits.retry_delay;
-        let delay: Duration = first.saturating_mul(1 << failures.min(16)).min(longest);
-        let ask_at = now + self.draw.jittered(delay);
+        let ask_at = now + self.draw.backoff(self.config.limits.retry_delay, failures);
         self.membership = Membership::Outside { ask_at, failures: failures + 1 };
     }
 

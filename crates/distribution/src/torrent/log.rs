@@ -13,7 +13,7 @@ use super::{Notice, Torrent};
 use crate::command::TorrentCommand;
 use crate::limits::TorrentLimits;
 use crate::time::Moment;
-use crate::view::{Adoption, Change, FileInfo};
+use crate::view::{Adoption, Change, FileInfo, View};
 
 /// Changes that came before the one they follow.
 #[derive(Debug, Default)]
@@ -93,7 +93,7 @@ impl Torrent {
         revision: Revision,
         now: Moment,
     ) {
-        let (mut changes, consequence) = self.changes_of(event);
+        let (mut changes, consequence) = changes_of(&self.view, event);
         let mut misfit = None;
         changes.retain(|change| self.view.apply(change).map_err(|error| misfit = Some(error)).is_ok());
         let is_out_of_step = misfit.is_some() && self.tracker.has(Feature::Log);
@@ -155,44 +155,37 @@ enum Consequence {
     Ended(Hash),
 }
 
-impl Torrent {
-    fn changes_of(&self, event: TrackerEvent) -> (Vec<Change>, Consequence) {
-        match event {
-            TrackerEvent::ClientRegistered(event) => {
-                let (client, adoption) = Adoption::from_event(event);
-                (adoption.changes(&client), Consequence::Registered(client))
-            }
-            TrackerEvent::ClientUnregistered(event) => {
-                let client = event.client_identifier;
-                (
-                    vec![Change::ClientUnregistered { client: client.clone() }],
-                    Consequence::Unregistered(client),
-                )
-            }
-            TrackerEvent::FileInfoPublished(event) => {
-                let (size_bytes, fragment_sequence, name) =
-                    (event.size_bytes, event.fragment_sequence, event.name);
-                let file = FileInfo::from(FileMetadata { size_bytes, fragment_sequence, name });
-                (vec![Change::FilePublished { hash: event.hash, file }], Consequence::Nothing)
-            }
-            TrackerEvent::FileRemoved(event) => {
-                let fragments = self.view.file(&event.hash).map(FileInfo::distinct_fragments);
-                (
-                    vec![Change::FileRemoved { hash: event.hash }],
-                    Consequence::Removed(fragments.unwrap_or_default()),
-                )
-            }
-            TrackerEvent::FragmentDistributionEnded(event) => {
-                let (hash, size_bytes, receivers) = (event.hash, event.size_bytes, event.receivers);
-                let change = Change::FragmentDistributed { hash, size_bytes, receivers };
-                (vec![change], Consequence::Ended(hash))
-            }
-            TrackerEvent::TrackerHello(_)
-            | TrackerEvent::TrackerGoodbye(_)
-            | TrackerEvent::ClientJoinAccepted(_)
-            | TrackerEvent::ClientJoinDenied(_)
-            | TrackerEvent::FragmentDistributionStarted(_)
-            | TrackerEvent::FragmentDistributionDelivered(_) => (Vec::new(), Consequence::Nothing),
+/// What an event changes in the view as it was before, and what that means.
+fn changes_of(view: &View, event: TrackerEvent) -> (Vec<Change>, Consequence) {
+    match event {
+        TrackerEvent::ClientRegistered(event) => {
+            let (client, adoption) = Adoption::from_event(event);
+            (adoption.changes(&client), Consequence::Registered(client))
         }
+        TrackerEvent::ClientUnregistered(event) => {
+            let client = event.client_identifier;
+            (vec![Change::ClientUnregistered { client: client.clone() }], Consequence::Unregistered(client))
+        }
+        TrackerEvent::FileInfoPublished(event) => {
+            let (size_bytes, fragment_sequence, name) =
+                (event.size_bytes, event.fragment_sequence, event.name);
+            let file = FileInfo::from(FileMetadata { size_bytes, fragment_sequence, name });
+            (vec![Change::FilePublished { hash: event.hash, file }], Consequence::Nothing)
+        }
+        TrackerEvent::FileRemoved(event) => {
+            let fragments = view.file(&event.hash).map(FileInfo::distinct_fragments).unwrap_or_default();
+            (vec![Change::FileRemoved { hash: event.hash }], Consequence::Removed(fragments))
+        }
+        TrackerEvent::FragmentDistributionEnded(event) => {
+            let (hash, size_bytes, receivers) = (event.hash, event.size_bytes, event.receivers);
+            let change = Change::FragmentDistributed { hash, size_bytes, receivers };
+            (vec![change], Consequence::Ended(hash))
+        }
+        TrackerEvent::TrackerHello(_)
+        | TrackerEvent::TrackerGoodbye(_)
+        | TrackerEvent::ClientJoinAccepted(_)
+        | TrackerEvent::ClientJoinDenied(_)
+        | TrackerEvent::FragmentDistributionStarted(_)
+        | TrackerEvent::FragmentDistributionDelivered(_) => (Vec::new(), Consequence::Nothing),
     }
 }

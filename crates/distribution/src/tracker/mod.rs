@@ -13,6 +13,7 @@ mod joins;
 mod members;
 mod presence;
 mod repairs;
+mod waiting;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;

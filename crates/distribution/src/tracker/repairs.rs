@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use protocol::{ClientId, Hash};
 
 use super::Tracker;
+use super::waiting::Waiting;
 use crate::command::{Audience, TrackerCommand};
 use crate::limits::TrackerLimits;
 use crate::time::Moment;
@@ -61,8 +62,7 @@ pub struct Repairs {
     fetching: BTreeMap<Hash, Fetching>,
     /// Fetched, and not yet distributed: so many at most.
     fetched: BTreeMap<Hash, u64>,
-    waiting: BTreeMap<Hash, (Moment, Fetches)>,
-    alarms: BTreeSet<(Moment, Hash)>,
+    waiting: Waiting<Fetches>,
     /// There is nobody to give it, or nobody to take it.
     stuck: BTreeSet<Hash>,
     /// When the whole view is looked through: after a start nobody remembers who had gone before.
@@ -78,8 +78,7 @@ impl Repairs {
     pub fn next_deadline(&self) -> Option<Moment> {
         let absent = self.absent.values().map(|absent| absent.until).min();
         let fetching = self.fetching.values().map(|fetching| fetching.deadline).min();
-        let alarm = self.alarms.first().map(|(at, _)| *at);
-        [absent, fetching, alarm, self.look_through_at].into_iter().flatten().min()
+        [absent, fetching, self.waiting.next_due(), self.look_through_at].into_iter().flatten().min()
     }
 
     /// The torrent is gone, and what it held (in order) is expected back with it until then.
@@ -102,7 +101,7 @@ impl Repairs {
     fn knows(&self, fragment: &Hash) -> bool {
         self.wanted.contains_key(fragment)
             || self.fetching.contains_key(fragment)
-            || self.waiting.contains_key(fragment)
+            || self.waiting.contains(fragment)
             || self.stuck.contains(fragment)
     }
 
@@ -116,25 +115,12 @@ impl Repairs {
         self.wanted.remove(&fragment).map(|(_, fetches)| (fragment, fetches))
     }
 
-    fn wait(&mut self, fragment: Hash, until: Moment, fetches: Fetches) {
-        self.alarms.insert((until, fragment));
-        self.waiting.insert(fragment, (until, fetches));
-    }
-
-    fn next_alarm(&mut self, now: Moment) -> Option<(Hash, Fetches)> {
-        let (_, fragment) = *self.alarms.first().filter(|(at, _)| *at <= now)?;
-        self.alarms.pop_first();
-        self.waiting.remove(&fragment).map(|(_, fetches)| (fragment, fetches))
-    }
-
     /// Nothing more is done for the fragment; what is being fetched is not taken.
     pub fn forget(&mut self, fragment: &Hash) {
         if let Some((copies, _)) = self.wanted.remove(fragment) {
             self.order.remove(&(copies, *fragment));
         }
-        if let Some((until, _)) = self.waiting.remove(fragment) {
-            self.alarms.remove(&(until, *fragment));
-        }
+        self.waiting.remove(fragment);
         self.fetching.remove(fragment);
         self.fetched.remove(fragment);
         self.stuck.remove(fragment);
@@ -174,8 +160,13 @@ impl Tracker {
         {
             return;
         }
+        self.want_repair(fragment, Fetches::default());
+    }
+
+    /// Puts the fragment in its place: the fewer copies there are, the sooner.
+    fn want_repair(&mut self, fragment: Hash, fetches: Fetches) {
         let copies = self.view.lasting_holders(&fragment).count();
-        self.repairs.want(fragment, copies, Fetches::default());
+        self.repairs.want(fragment, copies, fetches);
     }
 
     /// The same for every fragment of the view: the number of copies aimed at has changed, or nobody remembers who had gone.
@@ -205,9 +196,8 @@ impl Tracker {
         for client in over {
             self.repairs.is_back(&client).into_iter().for_each(|fragment| self.consider_repair(fragment));
         }
-        while let Some((fragment, fetches)) = self.repairs.next_alarm(now) {
-            let copies = self.view.lasting_holders(&fragment).count();
-            self.repairs.want(fragment, copies, fetches);
+        while let Some((fragment, fetches)) = self.repairs.waiting.take_due(now) {
+            self.want_repair(fragment, fetches);
         }
         let late = self.repairs.fetching.iter().filter(|(_, fetching)| fetching.deadline <= now);
         let late: Vec<Hash> = late.map(|(fragment, _)| *fragment).collect();
@@ -289,10 +279,8 @@ impl Tracker {
         if others > 1 && error != FetchError::NotStored {
             return self.repairs.want(fragment, 0, fetches);
         }
-        let (first, longest) = self.config.limits.retry_delay;
-        let delay = first.saturating_mul(1 << fetches.failures.min(16)).min(longest);
-        let until = now + self.draw.jittered(delay);
-        self.repairs.wait(fragment, until, fetches);
+        let until = now + self.draw.backoff(self.config.limits.retry_delay, fetches.failures);
+        self.repairs.waiting.insert(fragment, until, fetches);
     }
 
     /// A torrent takes fragments now, or gives some: what could not be repaired may be.
@@ -300,11 +288,9 @@ impl Tracker {
         for fragment in std::mem::take(&mut self.repairs.stuck) {
             self.consider_repair(fragment);
         }
-        self.repairs.alarms.clear();
-        for (fragment, (_, mut fetches)) in std::mem::take(&mut self.repairs.waiting) {
+        for (fragment, mut fetches) in self.repairs.waiting.take_all() {
             fetches.failed.clear();
-            let copies = self.view.lasting_holders(&fragment).count();
-            self.repairs.want(fragment, copies, fetches);
+            self.want_repair(fragment, fetches);
         }
     }
 }

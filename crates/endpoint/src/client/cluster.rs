@@ -12,7 +12,7 @@ use protocol::{ClientId, EndpointUri, Hash};
 use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
 
-use crate::names::file_name;
+use crate::names::{file_name, server_id};
 use crate::proto::endpoint_service_client::EndpointServiceClient;
 use crate::proto::tracker_service_client::TrackerServiceClient;
 use crate::proto::{self, ErrorReason, digest_text, parse_digest};
@@ -383,9 +383,4 @@ fn fragment_place(fragment: &proto::Fragment) -> Option<FragmentPlace> {
 fn server_endpoints(server: &proto::Server) -> Option<(ClientId, Vec<EndpointUri>)> {
     let endpoints = server.endpoints.iter().filter_map(|text| text.parse().ok()).collect();
     Some((server_id(&server.name)?, endpoints))
-}
-
-/// The identifier in `servers/{server}`.
-fn server_id(name: &str) -> Option<ClientId> {
-    name.strip_prefix("servers/")?.parse().ok()
 }

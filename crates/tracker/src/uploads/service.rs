@@ -1,6 +1,7 @@
 //! The gRPC service of the uploads.
 
 use distribution::view::FileInfo;
+use endpoint::names::file_name;
 use endpoint::proto::tracker_service_server::{TrackerService, TrackerServiceServer};
 use endpoint::proto::{self, digest_text, endpoint_service_server::EndpointService, parse_digest};
 use endpoint::serve::MAX_MESSAGE_BYTES;
@@ -65,7 +66,7 @@ impl UploadApi {
 
     /// Whether the network has every byte of the file already.
     async fn is_there(&self, file: &Hash) -> Result<bool, Status> {
-        let name = format!("files/{}", digest_text(file));
+        let name = file_name(file);
         match self.reads.get_file(Request::new(proto::GetFileRequest { name })).await {
             Ok(answer) => {
                 let file = answer.into_inner().file.unwrap_or_default();
@@ -77,7 +78,7 @@ impl UploadApi {
     }
 
     async fn file(&self, hash: &Hash) -> Result<Response<proto::CompleteUploadResponse>, Status> {
-        let name = format!("files/{}", digest_text(hash));
+        let name = file_name(hash);
         let answer = self.reads.get_file(Request::new(proto::GetFileRequest { name })).await?;
         Ok(Response::new(proto::CompleteUploadResponse { file: answer.into_inner().file }))
     }

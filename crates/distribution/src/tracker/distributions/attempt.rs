@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use protocol::event::{FragmentDistributionEnded, FragmentDistributionStarted, Issuer};
 use protocol::{ClientId, EventId, Feature, Hash};
 
+use super::Tries;
 use super::flight::{InFlight, Phase};
-use super::{Tries, Waiting};
 use crate::candidates::ranked;
 use crate::command::{Audience, TrackerCommand};
 use crate::limits::SPARE_CANDIDATES;
@@ -20,7 +20,7 @@ impl Tracker {
             return;
         }
         self.poll_repairs(now);
-        while let Some((fragment, tries)) = self.distributions.next_alarm(now) {
+        while let Some((fragment, tries)) = self.distributions.waiting.take_due(now) {
             self.distributions.enqueue(fragment, tries);
         }
         let limits = self.config.limits;
@@ -63,7 +63,7 @@ impl Tracker {
         ranked.sort_by_key(|client| tries.failed.contains(client));
         if ranked.is_empty() {
             let until = now + self.config.limits.retry_delay.1;
-            return self.distributions.wait(fragment, Waiting { tries, until });
+            return self.distributions.waiting.insert(fragment, until, tries);
         }
         let attempt = (tries.attempts > 0).then_some(u64::from(tries.attempts));
         let phase = Phase::Offered { requested: BTreeSet::new(), since: None };
@@ -182,7 +182,7 @@ impl Tracker {
         let is_delivered = self.distributions.in_flight.get(&fragment).is_some_and(InFlight::is_delivered);
         if self.missing_copies(&fragment) == 0 && !is_delivered {
             self.distributions.land(&fragment);
-            self.distributions.forget_waiting(&fragment);
+            self.distributions.waiting.remove(&fragment);
             self.hold_until_confirmed(fragment);
         }
     }
@@ -229,13 +229,11 @@ impl Tracker {
         if self.missing_copies(&fragment) == 0 {
             self.hold_until_confirmed(fragment);
         } else {
-            let (first, longest) = self.config.limits.retry_delay;
-            let delay = first.saturating_mul(1 << flight.tries.attempts.min(16)).min(longest);
-            let until = now + self.draw.jittered(delay);
+            let until = now + self.draw.backoff(self.config.limits.retry_delay, flight.tries.attempts);
             let mut tries = flight.tries;
             tries.attempts += 1;
             tries.failed.extend(did_not_obtain);
-            self.distributions.wait(fragment, Waiting { tries, until });
+            self.distributions.waiting.insert(fragment, until, tries);
         }
     }
 

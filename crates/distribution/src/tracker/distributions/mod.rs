@@ -16,6 +16,7 @@ use protocol::{ClientId, Hash, Revision};
 
 use crate::limits::TrackerLimits;
 use crate::time::Moment;
+use crate::tracker::waiting::Waiting;
 
 use flight::InFlight;
 
@@ -25,12 +26,6 @@ struct Tries {
     attempts: u32,
     /// Who did not obtain it. They are the last to be asked again.
     failed: BTreeSet<ClientId>,
-}
-
-#[derive(Debug)]
-struct Waiting {
-    tries: Tries,
-    until: Moment,
 }
 
 /// After a start, torrents come back with what they hold: until they have, nobody knows what lacks holders.
@@ -49,8 +44,7 @@ pub struct Distributions {
     queued: BTreeSet<Hash>,
     in_flight: BTreeMap<Hash, InFlight>,
     in_flight_bytes: u64,
-    waiting: BTreeMap<Hash, Waiting>,
-    alarms: BTreeSet<(Moment, Hash)>,
+    waiting: Waiting<Tries>,
     releasable: BTreeMap<Hash, Revision>,
     returning: Option<Returning>,
 }
@@ -105,7 +99,7 @@ impl Distributions {
     pub fn is_undistributed(&self, fragment: &Hash) -> bool {
         self.queued.contains(fragment)
             || self.in_flight.contains_key(fragment)
-            || self.waiting.contains_key(fragment)
+            || self.waiting.contains(fragment)
     }
 
     fn is_back(&mut self, client: &ClientId, now: Moment) {
@@ -118,9 +112,7 @@ impl Distributions {
     }
 
     fn wake_all(&mut self) {
-        self.alarms.clear();
-        let waiting = std::mem::take(&mut self.waiting);
-        waiting.into_iter().for_each(|(fragment, waiting)| self.enqueue(fragment, waiting.tries));
+        self.waiting.take_all().for_each(|(fragment, tries)| self.enqueue(fragment, tries));
     }
 
     pub fn abort_all(&mut self) {
@@ -134,8 +126,7 @@ impl Distributions {
             return Some(returning.until);
         }
         let flights = self.in_flight.values().map(|flight| flight.deadline(limits)).min();
-        let alarm = self.alarms.first().map(|(at, _)| *at);
-        flights.into_iter().chain(alarm).min()
+        flights.into_iter().chain(self.waiting.next_due()).min()
     }
 
     fn enqueue(&mut self, fragment: Hash, tries: Tries) {
@@ -143,7 +134,7 @@ impl Distributions {
             && !self.in_flight.contains_key(&fragment)
             && self.queued.insert(fragment)
         {
-            self.forget_waiting(&fragment);
+            self.waiting.remove(&fragment);
             self.releasable.remove(&fragment);
             self.queue.push_back((fragment, tries));
         }
@@ -152,24 +143,6 @@ impl Distributions {
     fn dequeue(&mut self) -> Option<(Hash, Tries)> {
         let (fragment, tries) = self.queue.pop_front()?;
         self.queued.remove(&fragment);
-        Some((fragment, tries))
-    }
-
-    fn wait(&mut self, fragment: Hash, waiting: Waiting) {
-        self.alarms.insert((waiting.until, fragment));
-        self.waiting.insert(fragment, waiting);
-    }
-
-    fn forget_waiting(&mut self, fragment: &Hash) {
-        if let Some(waiting) = self.waiting.remove(fragment) {
-            self.alarms.remove(&(waiting.until, *fragment));
-        }
-    }
-
-    fn next_alarm(&mut self, now: Moment) -> Option<(Hash, Tries)> {
-        let (_, fragment) = *self.alarms.first().filter(|(at, _)| *at <= now)?;
-        self.alarms.pop_first();
-        let tries = self.waiting.remove(&fragment).map(|waiting| waiting.tries).unwrap_or_default();
         Some((fragment, tries))
     }
 
@@ -188,6 +161,6 @@ impl Distributions {
     fn disown(&mut self, fragment: &Hash) {
         self.own.remove(fragment);
         self.releasable.remove(fragment);
-        self.forget_waiting(fragment);
+        self.waiting.remove(fragment);
     }
 }
