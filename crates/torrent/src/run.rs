@@ -13,7 +13,7 @@ use daemon::turns::on_own_thread;
 use daemon::{ExitCode, Failure, OwnFragments, Shutdown, logging};
 use distribution::torrent::RememberedTracker;
 use distribution::{Torrent, TorrentConfig};
-use endpoint::{CatalogHandle, EndpointApi, ReadLimits, Services};
+use endpoint::{ByteStreamApi, CatalogHandle, EndpointApi, ReadLimits, Services};
 use protocol::{ClientId, Epoch, Incarnation, InstanceId};
 use storage::{FragmentWriter, Store, meta};
 use tracing::info;
@@ -58,7 +58,8 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     let scrub = Scrub::start(own.clone(), store.meta().clone(), metrics.clone(), config.common.scrub)
         .map_err(|error| Failure::text(ExitCode::Failed, format!("no thread for the scrub: {error}")))?;
     let reads = EndpointApi::new(catalog, Arc::new(own.clone()), ReadLimits::default());
-    let services = Services::new().with(reads.into_service());
+    let blobs = ByteStreamApi::new(reads.clone(), None);
+    let services = Services::new().with(reads.into_service()).with(blobs.into_service());
     let serving = Serving::start(listener, services);
 
     let parts = Parts {

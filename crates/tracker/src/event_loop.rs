@@ -22,7 +22,7 @@ use endpoint::{Feed, Question};
 use protocol::event::{TrackerEnvelope, TrackerEvent};
 use protocol::{ClientId, EndpointUri, EventKind, Hash, encode_tracker};
 use storage::Store;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, error, info, warn};
 
@@ -49,6 +49,8 @@ pub struct Parts {
     pub connector: Arc<Connector>,
     pub questions: mpsc::Receiver<Question>,
     pub feed: Feed,
+    /// Whether uploads and orders can be taken.
+    pub online: watch::Sender<bool>,
     pub requests: mpsc::Receiver<Request>,
     pub fetcher: Fetcher,
     pub metrics: Arc<Metrics>,
@@ -359,7 +361,7 @@ impl EventLoop {
                 TrackerCommand::Accepted { request } => self.accepted(request),
                 TrackerCommand::Refused { request, reason } => {
                     if let Some(reply) = self.replies.remove(&request) {
-                        reply.refuse(Refused::Unfit(reason));
+                        reply.refuse(reason.into());
                     }
                 }
                 TrackerCommand::StepDown { by, epoch } => {
@@ -406,6 +408,7 @@ impl EventLoop {
     /// For monitors.
     fn tell(&self) {
         let is_up = self.link.is_up();
+        self.parts.online.send_if_modified(|online| std::mem::replace(online, is_up) != is_up);
         self.parts.readiness.set((!is_up).then_some("the broker is not connected"));
         let (metrics, view) = (&self.parts.metrics, self.parts.machine.view());
         metrics.broker_connected.set(i64::from(is_up));

@@ -14,11 +14,11 @@ use daemon::{ExitCode, Failure, OwnFragments, Shutdown, logging};
 use distribution::limits::{Rhythm, TrackerLimits};
 use distribution::{Tracker, TrackerConfig};
 use endpoint::client::Channels;
-use endpoint::{CatalogHandle, EndpointApi, ReadLimits, Services};
+use endpoint::{ByteStreamApi, CatalogHandle, EndpointApi, ReadLimits, Services};
 use protocol::EndpointUri;
 use storage::{FragmentWriter, Store};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tracing::info;
 
 use crate::config::{Arguments, Config};
@@ -61,12 +61,23 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     let (own, damaged) = OwnFragments::new(store.fragments().clone(), metrics.clone());
     let scrub = Scrub::start(own.clone(), store.meta().clone(), metrics.clone(), config.common.scrub)
         .map_err(|error| Failure::text(ExitCode::Failed, format!("no thread for the scrub: {error}")))?;
-    let reads = EndpointApi::new(catalog, Arc::new(own.clone()), ReadLimits::default());
+    let reads = EndpointApi::new(catalog.clone(), Arc::new(own.clone()), ReadLimits::default());
     let fetcher =
         Fetcher { runtime: Handle::current(), channels: Channels::default(), writer: writer.clone() };
-    let uploads =
-        UploadApi::new(writer, store.fragments().clone(), config.fragment_size_bytes, request, reads.clone());
-    let services = Services::new().with(reads.into_service()).with(uploads.into_service());
+    let uploads = UploadApi::new(
+        writer,
+        store.fragments().clone(),
+        config.fragment_size_bytes,
+        request,
+        catalog,
+        reads.clone(),
+    );
+    let (online, is_online) = watch::channel(false);
+    let blobs = ByteStreamApi::new(reads.clone(), Some(Arc::new(uploads.clone())));
+    let services = Services::new()
+        .with(reads.into_service())
+        .with_while(uploads.into_service(), is_online)
+        .with(blobs.into_service());
     let serving = Serving::start(listener, services);
 
     let other = match (arguments.takeover, arguments.standby) {
@@ -92,6 +103,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         connector,
         questions,
         feed,
+        online,
         requests,
         fetcher,
         metrics,

@@ -22,6 +22,14 @@ pub const MAX_CHUNK_BYTES: usize = 256 << 10;
 /// How many bytes `ReadFile` reads ahead of what the client has taken, but at least one fragment.
 const READ_AHEAD_BYTES: u64 = 1 << 20;
 
+/// What is read through this daemon.
+pub(super) struct Content {
+    pub hash: Hash,
+    pub size_bytes: u64,
+    pub fragments: Arc<[Hash]>,
+    pub fragment_size_bytes: u64,
+}
+
 /// The part of a fragment that a read wants.
 struct Piece {
     fragment: Hash,
@@ -71,8 +79,20 @@ impl EndpointApi {
             Some((info.size_bytes, info.fragments.clone(), view.fragment_size_bytes()))
         });
         let (size_bytes, fragments, fragment_size) = known.await?.ok_or(Refusal::FileNotFound(file))?;
-        let fragment_size = fragment_size.unwrap_or(size_bytes).max(1);
-        let range = byte_range(size_bytes, request.read_offset, request.read_limit)?;
+        let fragment_size_bytes = fragment_size.unwrap_or(size_bytes).max(1);
+        let content = Content { hash: file, size_bytes, fragments, fragment_size_bytes };
+        self.content_stream(content, request.read_offset, request.read_limit)
+    }
+
+    /// A range of a content, fragment by fragment, from wherever they are.
+    pub(super) fn content_stream(
+        &self,
+        content: Content,
+        read_offset: i64,
+        read_limit: i64,
+    ) -> Result<BoxStream<'static, Result<proto::ReadFileResponse, Status>>, Refusal> {
+        let Content { hash: file, size_bytes, fragments, fragment_size_bytes: fragment_size } = content;
+        let range = byte_range(size_bytes, read_offset, read_limit)?;
         let pieces = pieces(&fragments, fragment_size, size_bytes, range.start, range.end);
         let ahead = usize::try_from(READ_AHEAD_BYTES / fragment_size).unwrap_or(1) + 1;
         let api = self.clone();
