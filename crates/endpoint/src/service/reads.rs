@@ -10,6 +10,7 @@ use tonic::Status;
 use super::EndpointApi;
 use super::budget::Share;
 use super::describe::{Servers, int64};
+use crate::catalog::Role;
 use crate::client::{FetchFailure, WantedFragment, fetch_fragment};
 use crate::errors::Refusal;
 use crate::fragments::ReadError;
@@ -148,17 +149,22 @@ impl EndpointApi {
         own: &ReadError,
     ) -> Result<Vec<Bytes>, Refusal> {
         let fragment = piece.fragment;
-        let mut holders: Vec<(bool, Vec<EndpointUri>)> = self
+        let mut holders = self
             .ask(move |catalog| {
                 let servers = Servers::of(catalog);
                 let holders = servers.holders(catalog, &fragment).into_iter();
                 let others = holders.filter(|holder| holder.as_str() != catalog.id());
                 let known = others.filter_map(|holder| servers.get(holder));
-                known
+                let mut asked: Vec<(bool, Vec<EndpointUri>)> = known
                     .map(|holder| {
                         (servers.is_suspect(&holder.id), holder.endpoints.iter().cloned().collect())
                     })
-                    .collect()
+                    .collect();
+                // A fragment that nobody holds yet is where it was uploaded.
+                if asked.is_empty() && catalog.role() != Role::Tracker {
+                    asked.push((true, catalog.tracker_endpoints()));
+                }
+                asked
             })
             .await?;
         // Different fragments begin with different holders; those that did not answer lately, or are suspect, come last.
