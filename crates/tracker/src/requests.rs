@@ -84,3 +84,14 @@ impl Reply {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tracker_that_may_not_be_in_charge_blames_the_broker_and_not_the_request() {
+        assert_eq!(Refused::from(RequestRefused::NotInCharge), Refused::NoBroker);
+        assert_eq!(Refused::from(RequestRefused::NotFound), Refused::NotFound);
+    }
+}

@@ -11,6 +11,7 @@ mod denied;
 mod goodbye;
 mod hostile;
 mod main_job;
+mod many_readers;
 mod odd_files;
 mod one_tracker;
 mod spec_only;
