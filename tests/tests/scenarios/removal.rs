@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use distribution::RequestRefused;
 use mds_tests::sim::{Cluster, Fate, Nth, Outcome, Rule, Writes, client};
 use protocol::{EventKind, Hash};
 
