@@ -236,8 +236,9 @@ fn store(
     {
         let mut upload = lock(upload);
         if upload.published.is_some() {
-            return Err(Refusal::UploadClosed { upload: upload.id.to_string(), state: upload.state() });
+            return Err(Refusal::UploadClosed { upload: upload.resource_name(), state: upload.state() });
         }
+        upload.touch();
         if let Some(offset) = file_offset {
             upload.place(offset, hash, &bytes);
         }
@@ -269,6 +270,28 @@ fn refusal_of(error: PutError) -> Refusal {
         PutError::TooLarge { .. } | PutError::Io { .. } | PutError::Stopped { .. } | PutError::Failed(_) => {
             tracing::error!("an upload cannot be stored: {error}");
             Refusal::StoreUnusable
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn streams_that_find_no_memory_wait_and_are_told_to_come_back() {
+        for (fragment_size_bytes, streams) in [(8 << 20, 4), (256 << 10, 128), (1024, 256)] {
+            let memory = Memory::new(fragment_size_bytes);
+            let mut shares = Vec::new();
+            let refused = loop {
+                match memory.stream().await {
+                    Ok(share) => shares.push(share),
+                    Err(refusal) => break refusal,
+                }
+            };
+            assert_eq!((shares.len(), refused.code()), (streams, tonic::Code::ResourceExhausted));
+            shares.pop();
+            assert!(memory.stream().await.is_ok());
         }
     }
 }

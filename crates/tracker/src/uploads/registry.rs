@@ -110,6 +110,11 @@ impl Upload {
         (!self.is_hash_spoilt && self.hashed == sequence).then(|| self.hasher.clone().finish())
     }
 
+    /// Somebody goes on with it: it does not expire meanwhile.
+    pub fn touch(&mut self) {
+        self.last_used = Instant::now();
+    }
+
     /// Its resource name.
     pub fn resource_name(&self) -> String {
         format!("uploads/{}", self.id)
@@ -171,6 +176,7 @@ impl Registry {
                     return Err(Refusal::RequestIdReused(request_id.to_string()));
                 }
                 drop(upload);
+                lock(same).touch();
                 return Ok(same.clone());
             }
         }
@@ -212,7 +218,7 @@ impl Registry {
         let id = name.strip_prefix("uploads/").unwrap_or(name);
         let id = Uuid::try_parse(id).map_err(|_| not_found())?;
         let upload = self.uploads().get(&id).cloned().ok_or_else(not_found)?;
-        lock(&upload).last_used = Instant::now();
+        lock(&upload).touch();
         Ok(upload)
     }
 
