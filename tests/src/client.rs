@@ -109,14 +109,25 @@ impl Client {
         Ok(file.digest.trim_start_matches("sha256:").to_owned())
     }
 
+    /// Begins to read one fragment from this daemon's own disk.
+    ///
+    /// # Errors
+    /// What the daemon answers.
+    pub async fn open_fragment(
+        &self,
+        digest: &str,
+    ) -> Result<Streaming<proto::ReadFragmentResponse>, Status> {
+        let name = format!("fragments/{digest}");
+        let request = proto::ReadFragmentRequest { name, ..Default::default() };
+        Ok(self.reader().read_fragment(request).await?.into_inner())
+    }
+
     /// Reads one fragment from this daemon's own disk.
     ///
     /// # Errors
     /// What the daemon answers.
     pub async fn read_fragment(&self, digest: &str) -> Result<Vec<u8>, Status> {
-        let name = format!("fragments/{digest}");
-        let request = proto::ReadFragmentRequest { name, ..Default::default() };
-        let mut stream = self.reader().read_fragment(request).await?.into_inner();
+        let mut stream = self.open_fragment(digest).await?;
         let mut bytes = Vec::new();
         while let Some(message) = stream.message().await? {
             bytes.extend_from_slice(&message.data);

@@ -162,6 +162,12 @@ impl Daemon {
         Self { name: name.to_owned(), data_directory, child, output, readers, ended: None }
     }
 
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What it has written so far: its log, and what a person at the terminal would see.
     #[must_use]
     pub fn output(&self) -> String {

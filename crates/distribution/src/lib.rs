@@ -16,7 +16,7 @@ pub mod torrent;
 pub mod tracker;
 pub mod view;
 
-pub use command::{Audience, RequestId, TorrentCommand, TrackerCommand};
+pub use command::{Audience, RequestId, RequestRefused, TorrentCommand, TrackerCommand};
 pub use copies::Copies;
 pub use time::Moment;
 pub use torrent::{Torrent, TorrentConfig, TorrentInput};

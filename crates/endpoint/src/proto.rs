@@ -1,4 +1,4 @@
-//! The messages and services of `proto/mds/v1`, generated when the crate is built.
+//! The messages and services of `proto/`, generated when the crate is built.
 //!
 //! Digests in them are text in one form, [`digest_text`]; whatever comes in is read with [`parse_digest`].
 
@@ -14,7 +14,13 @@ mod generated {
     tonic::include_proto!("mds.v1");
 }
 
-/// The compiled `proto/mds/v1`, with everything that it imports, as reflection serves it.
+/// `google.bytestream.ByteStream`, for clients that know it and not ours.
+#[allow(missing_docs, clippy::pedantic, clippy::wildcard_enum_match_arm, reason = "generated code")]
+pub mod bytestream {
+    tonic::include_proto!("google.bytestream");
+}
+
+/// The compiled `proto/`, with everything that it imports, as reflection serves it.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
 /// Every method of every service in [`DESCRIPTORS`], as `package.Service/Method`.

@@ -13,7 +13,7 @@ use daemon::turns::on_own_thread;
 use daemon::{ExitCode, Failure, OwnFragments, Shutdown, logging};
 use distribution::torrent::RememberedTracker;
 use distribution::{Torrent, TorrentConfig};
-use endpoint::{CatalogHandle, EndpointApi, ReadLimits, Services};
+use endpoint::{ByteStreamApi, CatalogHandle, EndpointApi, ReadLimits, Services};
 use protocol::{ClientId, Epoch, Incarnation, InstanceId};
 use storage::{FragmentWriter, Store, meta};
 use tracing::info;
@@ -46,6 +46,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     let (metrics, readiness) = (Arc::new(Metrics::default()), Readiness::default());
 
     let (catalog, questions) = CatalogHandle::channel(WAITING_QUESTIONS);
+    let feed = catalog.feed().clone();
     let (own, damaged) = OwnFragments::new(store.fragments().clone(), metrics.clone());
     let site = Site::new(catalog.clone(), Arc::new(own.clone()), metrics.clone(), readiness.clone());
     // It answers while the view is read: alive, and not ready.
@@ -60,7 +61,10 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     let scrub = Scrub::start(own.clone(), store.meta().clone(), metrics.clone(), config.common.scrub)
         .map_err(|error| Failure::text(ExitCode::Failed, format!("no thread for the scrub: {error}")))?;
     let reads = EndpointApi::new(catalog, Arc::new(own.clone()), ReadLimits::default());
-    let services = Services::new().with(Counted::new(reads.into_service(), metrics.clone()));
+    let blobs = ByteStreamApi::new(reads.clone(), None);
+    let services = Services::new()
+        .with(Counted::new(reads.into_service(), metrics.clone()))
+        .with(Counted::new(blobs.into_service(), metrics.clone()));
     let serving = Serving::start(listener, services, http);
 
     let parts = Parts {
@@ -73,6 +77,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         damaged,
         scrub,
         questions,
+        feed,
         metrics,
         readiness,
         shutdown,

@@ -15,14 +15,14 @@ use daemon::scrub::Scrub;
 use daemon::serving::Serving;
 use daemon::turns::Turn;
 use daemon::{Clock, ExitCode, Failure, OwnFragments, Shutdown};
-use distribution::view::FileInfo;
+use distribution::view::{Change, FileInfo};
 use distribution::{Audience, RequestId, Tracker, TrackerCommand, TrackerInput};
-use endpoint::Question;
 use endpoint::client::WantedFragment;
+use endpoint::{Feed, Question};
 use protocol::event::{TrackerEnvelope, TrackerEvent};
 use protocol::{ClientId, EndpointUri, EventKind, Hash, encode_tracker};
 use storage::Store;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, error, info, warn};
 
@@ -49,6 +49,9 @@ pub struct Parts {
     pub scrub: Scrub,
     pub connector: Arc<Connector>,
     pub questions: mpsc::Receiver<Question>,
+    pub feed: Feed,
+    /// Whether uploads and orders can be taken.
+    pub online: watch::Sender<bool>,
     pub requests: mpsc::Receiver<Request>,
     pub fetcher: Fetcher,
     pub metrics: Arc<Metrics>,
@@ -135,6 +138,7 @@ impl EventLoop {
         self.handle(TrackerInput::ShutDown);
         self.execute()?;
         self.link.close().await;
+        self.parts.feed.end();
         // Uploads are told to come back.
         self.parts.requests.close();
         let (clock, id) = (self.clock, &self.id);
@@ -310,21 +314,28 @@ impl EventLoop {
         }
     }
 
+    /// For those who watch, and for monitors: the view, with these changes, is durable.
+    fn note(&mut self, changes: &[Change]) {
+        self.parts.feed.note(changes);
+        let machine = &self.parts.machine;
+        let (view, copies) = (machine.view(), machine.config().copies);
+        for took in self.single_copies.note(changes, view, copies, Instant::now().into_std()) {
+            self.parts.metrics.single_copy_seconds.observe(took.as_secs_f64());
+        }
+    }
+
     /// Persist, flush once, then publish and answer.
     fn execute(&mut self) -> Result<(), Failure> {
         let store_failed = |error: &dyn std::fmt::Display| Failure::text(ExitCode::Store, error);
         let mut then = Vec::new();
+        let mut changed = Vec::new();
         let mut must_flush = false;
         while let Some(command) = self.parts.machine.next_command() {
             if let TrackerCommand::Persist { changes, revision } = command {
                 let applied = self.parts.store.view().apply(&changes, revision);
                 applied.map_err(|error| store_failed(&error))?;
+                changed.extend(changes);
                 must_flush = true;
-                let machine = &self.parts.machine;
-                let (view, copies) = (machine.view(), machine.config().copies);
-                for took in self.single_copies.note(&changes, view, copies, Instant::now().into_std()) {
-                    self.parts.metrics.single_copy_seconds.observe(took.as_secs_f64());
-                }
             } else if let TrackerCommand::RememberEpoch { epoch } = command {
                 let stored = self.parts.store.meta().set(storage::meta::EPOCH, &epoch.0);
                 stored.map_err(|error| store_failed(&error))?;
@@ -335,6 +346,9 @@ impl EventLoop {
         }
         if must_flush {
             self.parts.store.flush().map_err(|error| store_failed(&error))?;
+        }
+        if !changed.is_empty() {
+            self.note(&changed);
         }
         let mut deliveries = Vec::new();
         for command in then {
@@ -365,7 +379,7 @@ impl EventLoop {
                 TrackerCommand::Accepted { request } => self.accepted(request),
                 TrackerCommand::Refused { request, reason } => {
                     if let Some(reply) = self.replies.remove(&request) {
-                        reply.refuse(Refused::Unfit(reason));
+                        reply.refuse(reason.into());
                     }
                 }
                 TrackerCommand::StepDown { by, epoch } => {
@@ -413,6 +427,7 @@ impl EventLoop {
     /// For monitors.
     fn tell(&self) {
         let is_up = self.link.is_up();
+        self.parts.online.send_if_modified(|online| std::mem::replace(online, is_up) != is_up);
         self.parts.readiness.set((!is_up).then_some("the broker is not connected"));
         let (metrics, view) = (&self.parts.metrics, self.parts.machine.view());
         metrics.broker_connected.set(i64::from(is_up));

@@ -14,11 +14,11 @@ use daemon::{ExitCode, Failure, OwnFragments, Shutdown, logging};
 use distribution::limits::{Rhythm, TrackerLimits};
 use distribution::{Tracker, TrackerConfig};
 use endpoint::client::Channels;
-use endpoint::{CatalogHandle, EndpointApi, ReadLimits, Services};
+use endpoint::{ByteStreamApi, CatalogHandle, EndpointApi, ReadLimits, Services};
 use protocol::EndpointUri;
 use storage::{FragmentWriter, Store};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tracing::info;
 
 use crate::config::{Arguments, Config};
@@ -54,13 +54,20 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     let writer = FragmentWriter::start(store.fragments().clone())
         .map_err(|error| Failure::text(ExitCode::Failed, format!("no thread for the store: {error}")))?;
     let (catalog, questions) = CatalogHandle::channel(WAITING_QUESTIONS);
+    let feed = catalog.feed().clone();
     let (request, requests) = mpsc::channel(WAITING_QUESTIONS);
     let (own, damaged) = OwnFragments::new(store.fragments().clone(), metrics.clone());
     let reads = EndpointApi::new(catalog.clone(), Arc::new(own.clone()), ReadLimits::default());
     let fetcher =
         Fetcher { runtime: Handle::current(), channels: Channels::default(), writer: writer.clone() };
-    let uploads =
-        UploadApi::new(writer, store.fragments().clone(), config.fragment_size_bytes, request, reads.clone());
+    let uploads = UploadApi::new(
+        writer,
+        store.fragments().clone(),
+        config.fragment_size_bytes,
+        request,
+        catalog.clone(),
+        reads.clone(),
+    );
     let registry = uploads.registry();
     let site = Site::new(catalog, Arc::new(own.clone()), metrics.clone(), readiness.clone());
     let site =
@@ -71,9 +78,12 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     let machine = machine(&config, &store, &endpoint)?;
     let scrub = Scrub::start(own.clone(), store.meta().clone(), metrics.clone(), config.common.scrub)
         .map_err(|error| Failure::text(ExitCode::Failed, format!("no thread for the scrub: {error}")))?;
+    let (online, is_online) = watch::channel(false);
+    let blobs = ByteStreamApi::new(reads.clone(), Some(Arc::new(uploads.clone())));
     let services = Services::new()
         .with(Counted::new(reads.into_service(), metrics.clone()))
-        .with(Counted::new(uploads.into_service(), metrics.clone()));
+        .with_while(Counted::new(uploads.into_service(), metrics.clone()), is_online)
+        .with(Counted::new(blobs.into_service(), metrics.clone()));
     let serving = Serving::start(listener, services, http);
 
     let other = match (arguments.takeover, arguments.standby) {
@@ -98,6 +108,8 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         scrub,
         connector,
         questions,
+        feed,
+        online,
         requests,
         fetcher,
         metrics,

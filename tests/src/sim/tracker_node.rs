@@ -205,7 +205,7 @@ impl TrackerNode {
                     self.outcomes.insert(request, Outcome::Accepted);
                 }
                 TrackerCommand::Refused { request, reason } => {
-                    self.outcomes.insert(request, Outcome::Refused(reason));
+                    self.outcomes.insert(request, Outcome::Refused(reason.to_string()));
                 }
                 TrackerCommand::StepDown { epoch, .. } => self.stepped_down = Some(epoch),
             }

@@ -13,6 +13,7 @@ mod hostile;
 mod http;
 mod http_limits;
 mod main_job;
+mod many_readers;
 mod metrics;
 mod odd_files;
 mod one_tracker;

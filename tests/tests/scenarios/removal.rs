@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use distribution::RequestRefused;
 use mds_tests::sim::{Cluster, Fate, Nth, Outcome, Rule, Writes, client};
 use protocol::{EventKind, Hash};
 
@@ -133,7 +134,8 @@ fn what_is_not_there_cannot_be_deleted() {
     let file = cluster.put_random(1);
     cluster.cut("tracker");
     let request = cluster.ask_to_remove(file);
-    assert!(matches!(cluster.outcome(request), Some(Outcome::Refused(_))));
+    let Some(Outcome::Refused(why)) = cluster.outcome(request) else { panic!("it is not in charge") };
+    assert_eq!(*why, RequestRefused::NotInCharge.to_string());
     let id = cluster.tracker_id();
     cluster.connect(&id);
     cluster.settle();

@@ -3,18 +3,21 @@
 //! It owns no state of the network: what is known comes from the daemon's event loop ([`CatalogHandle`]), bytes come from the
 //! daemon's disk ([`Fragments`]) or, for [`ReadFile`](EndpointService::read_file), from other daemons.
 
+mod blobs;
 mod budget;
-mod describe;
+pub(crate) mod describe;
 mod health;
 mod pages;
 mod reads;
 mod verifying;
+mod watching;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::BoxStream;
 use protocol::Hash;
+use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status, async_trait};
 
 use crate::catalog::{Catalog, CatalogHandle, Stopped};
@@ -25,15 +28,19 @@ use crate::names::{page_size, page_start, parse_digests, parse_file_name};
 use crate::proto::endpoint_service_server::{EndpointService, EndpointServiceServer};
 use crate::proto::{self, digest_text};
 use crate::serve::MAX_MESSAGE_BYTES;
-use budget::Budget;
 use describe::{describe_file, describe_role, int32, int64};
 use health::LastCounts;
 use pages::FileFilter;
 
+pub use blobs::{BlobWrites, ByteStreamApi};
+pub use budget::{Budget, Share};
 pub use reads::MAX_CHUNK_BYTES;
 
 /// Most digests of one `BatchGetFragments`.
 pub const MAX_BATCH: usize = 10_000;
+
+/// Most that watch at once.
+const MAX_WATCHERS: usize = 64;
 
 /// A budget out of which one call takes everything.
 const ONE_AT_A_TIME: u64 = 1;
@@ -72,6 +79,7 @@ pub struct EndpointApi {
     file_budget: Budget,
     /// For `VerifyFragments`: one at a time.
     verifying: Budget,
+    watching: Arc<Semaphore>,
     counts: Arc<LastCounts>,
     peer_patience: Duration,
 }
@@ -99,6 +107,7 @@ impl EndpointApi {
             fragment_budget: Budget::new(limits.memory_bytes / 2, limits.patience),
             file_budget: Budget::new(limits.memory_bytes / 2, limits.patience),
             verifying: Budget::new(ONE_AT_A_TIME, limits.patience),
+            watching: Arc::new(Semaphore::new(MAX_WATCHERS)),
             counts: Arc::default(),
             peer_patience: limits.peer_patience,
         }
@@ -251,5 +260,13 @@ impl EndpointService for EndpointApi {
         request: Request<proto::VerifyFragmentsRequest>,
     ) -> Result<Response<Self::VerifyFragmentsStream>, Status> {
         Ok(Response::new(self.verification_stream(request.get_ref()).await?))
+    }
+    type WatchStream = BoxStream<'static, Result<proto::WatchResponse, Status>>;
+
+    async fn watch(
+        &self,
+        request: Request<proto::WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        Ok(Response::new(self.watch_stream(request.get_ref())?))
     }
 }
