@@ -27,6 +27,9 @@ const PATIENCE: u32 = 4;
 /// A tracker that is online says hello every 10 s; one that has missed three is gone, whatever the broker retained.
 const SILENCE: Duration = Duration::from_secs(35);
 
+/// What limits a packet at the brokers that `docs/brokers.md` describes.
+const PACKET_LIMITS: &str = "Mosquitto: max_packet_size, message_size_limit; NATS: max_payload, max_pending; RabbitMQ: max_message_size";
+
 /// Why the tracker is not on the bus.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
@@ -39,13 +42,13 @@ pub enum ConnectError {
     /// The session ended at the largest packet.
     #[error(
         "the session with the broker ended at a packet of {size_bytes} bytes, the largest that the tracker will send: {reason}; raise the \
-         broker's packet limit (Mosquitto: max_packet_size) or use a smaller --fragment-size"
+         broker's packet limit ({PACKET_LIMITS}) or use a smaller --fragment-size"
     )]
     TooLarge { size_bytes: usize, reason: LossReason },
     /// What the tracker sent to itself did not come back.
     #[error(
         "the broker does not bring back {what} that the tracker sends to itself on {topic:?}: allow the tracker to write and read \
-         its topics in the broker's access list, and packets of {size_bytes} bytes (or use a smaller --fragment-size)"
+         its topics in the broker's access list, and packets of {size_bytes} bytes ({PACKET_LIMITS}), or use a smaller --fragment-size"
     )]
     Swallowed { what: &'static str, topic: String, size_bytes: usize },
     /// There can be only one.

@@ -69,10 +69,14 @@ pub(crate) use suite_on;
 /// Fragments that every broker lets through, and small enough that a small file has several.
 const FRAGMENT_SIZE: &str = "65536";
 
+/// Every daemon is started as a service is: a broker that does not take it at once is asked again.
+const TORRENT: [&str; 1] = ["--retry-connect"];
+const TRACKER: [&str; 5] = ["--retry-connect", "--copies", "2", "--fragment-size", FRAGMENT_SIZE];
+
 /// A daemon and a client for it.
-struct Server {
-    daemon: Daemon,
-    client: Client,
+pub struct Server {
+    pub daemon: Daemon,
+    pub client: Client,
 }
 
 impl Server {
@@ -82,28 +86,27 @@ impl Server {
     }
 
     /// How often a torrent has been registered.
-    fn registrations(&self) -> usize {
+    pub fn registrations(&self) -> usize {
         self.daemon.count_in_output("registered revision=")
     }
 }
 
 /// A tracker and torrents that have joined it.
-struct Service {
+pub struct Service {
     site: Site,
     name: &'static str,
-    tracker: Server,
-    torrents: Vec<Server>,
+    pub tracker: Server,
+    pub torrents: Vec<Server>,
 }
 
 impl Service {
     /// The service behind the prefix `name`.
-    async fn start(broker: &impl RunningBroker, name: &'static str, torrents: usize) -> Self {
+    pub async fn start(broker: &impl RunningBroker, name: &'static str, torrents: usize) -> Self {
         let site = Site::at_nodes(broker.urls()).with_topic_prefix(name);
-        let tracker =
-            Server::of(site.tracker("tracker", &["--copies", "2", "--fragment-size", FRAGMENT_SIZE])).await;
+        let tracker = Server::of(site.tracker("tracker", &TRACKER)).await;
         let mut service = Self { site, name, tracker, torrents: Vec::new() };
         for number in 0..torrents {
-            let torrent = service.site.torrent(&service.id(number), &[]);
+            let torrent = service.site.torrent(&service.id(number), &TORRENT);
             service.torrents.push(Server::of(torrent).await);
         }
         service.all_have_joined().await;
@@ -117,12 +120,10 @@ impl Service {
 
     /// Starts another tracker.
     fn second_tracker(&self, arguments: &[&str]) -> Daemon {
-        let mut all = vec!["--copies", "2", "--fragment-size", FRAGMENT_SIZE];
-        all.extend(arguments);
-        self.site.tracker("second", &all)
+        self.site.tracker("second", &[&TRACKER, arguments].concat())
     }
 
-    async fn all_have_joined(&self) {
+    pub async fn all_have_joined(&self) {
         self.tracker.client.counts_torrents(i32::try_from(self.torrents.len()).unwrap()).await;
         agree(&self.clients()).await;
     }
@@ -132,7 +133,7 @@ impl Service {
     }
 
     /// Puts a file in that no other call has put in, and waits until it has two copies and comes back from every torrent.
-    async fn passes_a_file_on(&self, seed: u8) {
+    pub async fn passes_a_file_on(&self, seed: u8) {
         let bytes: Vec<u8> =
             (0..600_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8 ^ seed).collect();
         let (expected, size_bytes) = (sha256(&bytes), bytes.len() as u64);
@@ -183,7 +184,7 @@ pub async fn the_last_will_tells_of_a_torrent_that_is_killed(broker: &impl Runni
     assert_eq!(recorder.hears_of("ClientGoodbye", &id).await.text("Reason"), "ConnectionLost");
     service.tracker.client.counts_torrents(1).await;
 
-    service.torrents[1] = Server::of(service.site.torrent(&id, &[])).await;
+    service.torrents[1] = Server::of(service.site.torrent(&id, &TORRENT)).await;
     service.all_have_joined().await;
     service.passes_a_file_on(2).await;
 }
@@ -196,9 +197,7 @@ pub async fn the_last_will_tells_of_a_tracker_that_is_killed(broker: &impl Runni
     service.torrents[0].daemon.says("no longer registered").await;
 
     // The same tracker again, and the hello that the broker may have kept is its own.
-    service.tracker =
-        Server::of(service.site.tracker("tracker", &["--copies", "2", "--fragment-size", FRAGMENT_SIZE]))
-            .await;
+    service.tracker = Server::of(service.site.tracker("tracker", &TRACKER)).await;
     service.all_have_joined().await;
     recorder.look(|heard| heard.assert_all_valid());
 }
