@@ -20,6 +20,10 @@ use crate::loopback::own_address;
 pub const PACKAGE: Package =
     Package { name: "RabbitMQ", program: "rabbitmq-server", package: "rabbitmq-server" };
 
+/// The nodes speak to each other on the loopback interface only, and leave the processor to others while they have nothing to do.
+const ERLANG_ARGUMENTS: &str =
+    "-kernel inet_dist_use_interface {127,0,0,1} +sbwt none +sbwtdcpu none +sbwtdio none";
+
 /// RabbitMQ on one node or more. All are killed when it is dropped.
 #[derive(Debug)]
 pub struct RabbitMq {
@@ -198,7 +202,7 @@ impl Node {
             .env("ERL_EPMD_PORT", port_mapper_port.to_string())
             .env("RABBITMQ_NODENAME", &self.name)
             .env("RABBITMQ_DIST_PORT", self.distribution_port.to_string())
-            .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "-kernel inet_dist_use_interface {127,0,0,1}")
+            .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", ERLANG_ARGUMENTS)
             .env("RABBITMQ_MNESIA_BASE", inside("data"))
             .env("RABBITMQ_LOG_BASE", inside("logs"))
             .env("RABBITMQ_LOGS", "-")
