@@ -105,7 +105,7 @@ impl RabbitMq {
     }
 
     /// Ends all nodes and starts them again on the same ports: one after the other if they are to keep what they have, as one restarts a
-    /// cluster. (Where all are restarted at once, RabbitMQ 3.10 may take no MQTT session for a minute and more.)
+    /// cluster.
     ///
     /// # Panics
     /// If they do not start.

@@ -11,7 +11,8 @@ use crate::suite::{Server, Service, suite_on};
 
 static BROKER: Shared<RabbitMq> = Shared::new();
 
-suite_on!(BROKER.get(RabbitMq::start_cluster), PACKAGE.is_installed_or_skip());
+// A cluster is there because it does not lose everything at once; one node of it dies, below.
+suite_on!(BROKER.get(RabbitMq::start_cluster), PACKAGE.is_installed_or_skip(), of_what_it_keeps);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_dies_takes_only_the_daemons_with_it_that_are_connected_to_it() {
