@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use mds_tests::sim::{Cluster, Node, Nth, Outcome, Rule, TrackerNode, client, tracker_config};
+use bytes::Bytes;
+use mds_tests::sim::{Cluster, Node, Nth, Outcome, Publication, Rule, TrackerNode, client, tracker_config};
 use protocol::event::TrackerEvent;
 use protocol::{Epoch, EventKind, Heard};
 
@@ -71,6 +72,35 @@ fn the_will_of_a_tracker_that_crashed_says_goodbye_for_it() {
     cluster.crash("tracker");
     cluster.run_for(Duration::from_secs(1));
     assert!(!cluster.torrent("t1").is_registered());
+}
+
+#[test]
+fn a_tracker_that_is_online_answers_the_probe_of_one_that_starts_by_saying_its_hello_to_all() {
+    let mut cluster = Cluster::with_torrents(30, &["t1"]);
+    let (tracker, prober) = (cluster.tracker_id(), client("probe-1"));
+    let hellos = |cluster: &Cluster| {
+        let trace = cluster.broker.trace.iter();
+        trace.filter(|message| message.from == tracker && message.topic == "tracker/hello").count()
+    };
+    let before = hellos(&cluster);
+    let probe = br#"{"EventId":"5b0c6f1e-8a94-4c3b-9d7e-2f4a1b3c0001","Probe":""}"#;
+    let probe = Publication {
+        topic: "tracker/hello/probe-1".to_owned(),
+        payload: Bytes::from_static(probe),
+        retain: false,
+    };
+    cluster.publish(&prober, vec![probe]);
+    cluster.run_for(Duration::from_millis(500));
+    assert_eq!(hellos(&cluster), before + 1);
+
+    // What it says to one torrent comes back as well, and is nobody else's.
+    let hello = cluster.broker.retained("tracker/hello").unwrap().payload.clone();
+    let to_one = Publication { topic: "tracker/hello/t1".to_owned(), payload: hello, retain: false };
+    cluster.publish(&tracker, vec![to_one]);
+    cluster.run_for(Duration::from_millis(500));
+    assert_eq!(hellos(&cluster), before + 1);
+    assert_eq!(cluster.tracker_node().stepped_down, None);
+    assert!(cluster.torrent("t1").is_registered());
 }
 
 #[test]
