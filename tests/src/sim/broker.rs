@@ -62,6 +62,8 @@ struct Session {
     subscriptions: BTreeSet<String>,
     queue: Vec<Copied>,
     will: Option<Publication>,
+    /// Nothing gets through to it.
+    is_stalled: bool,
 }
 
 /// The broker.
@@ -111,7 +113,7 @@ impl Broker {
         });
         let queue = retained.map(|message| Copied { message: message.clone(), ready: now, overtaken: false });
         let queue = queue.collect();
-        self.sessions.insert(client.clone(), Session { subscriptions, queue, will });
+        self.sessions.insert(client.clone(), Session { subscriptions, queue, will, is_stalled: false });
     }
 
     /// The connection breaks: what was on its way is lost, and the will is published.
@@ -125,6 +127,28 @@ impl Broker {
     /// The client disconnects as it should: no will.
     pub fn disconnect(&mut self, client: &ClientId) {
         self.sessions.remove(client);
+    }
+
+    /// Nothing gets through to the client any more, and nobody knows.
+    pub fn stall(&mut self, client: &ClientId) {
+        if let Some(session) = self.sessions.get_mut(client) {
+            session.is_stalled = true;
+        }
+    }
+
+    /// It does again.
+    pub fn unstall(&mut self, client: &ClientId) {
+        if let Some(session) = self.sessions.get_mut(client) {
+            session.is_stalled = false;
+        }
+    }
+
+    /// The process of the broker ends and starts again: every session is gone, without its will. Who was connected follows.
+    pub fn restart(&mut self, keeps_retained: bool) -> Vec<ClientId> {
+        if !keeps_retained {
+            self.forget_retained();
+        }
+        std::mem::take(&mut self.sessions).into_keys().collect()
     }
 
     /// Whether the client is connected.
@@ -184,7 +208,7 @@ impl Broker {
     #[must_use]
     pub fn deliverable(&self, now: Moment) -> Vec<(ClientId, usize)> {
         let mut ready = Vec::new();
-        for (to, session) in &self.sessions {
+        for (to, session) in self.sessions.iter().filter(|(_, session)| !session.is_stalled) {
             let places = self.next_of(session);
             ready.extend(
                 places.filter(|place| session.queue[*place].ready <= now).map(|place| (to.clone(), place)),
@@ -196,8 +220,8 @@ impl Broker {
     /// When the next copy can be delivered.
     #[must_use]
     pub fn next_delivery(&self) -> Option<Moment> {
-        let next = |session| self.next_of(session).map(|place| session.queue[place].ready).min();
-        self.sessions.values().filter_map(next).min()
+        let next = |session: &Session| self.next_of(session).map(|place| session.queue[place].ready).min();
+        self.sessions.values().filter(|session| !session.is_stalled).filter_map(next).min()
     }
 
     /// A message on its way, besides those that repeat for ever.

@@ -125,18 +125,10 @@ impl Cluster {
         }
     }
 
-    /// On how many disks the bytes of a fragment are.
+    /// On how many disks the good bytes of a fragment are.
     #[must_use]
     pub fn places_of(&self, fragment: &Hash) -> usize {
-        let holds = |node: &Node| match node {
-            Node::Tracker(node) => node.disk.fragments.contains_key(fragment),
-            Node::Torrent(node) => node.disk.fragments.contains_key(fragment),
-            Node::SpecTorrent(node) => {
-                node.stored.contains_key(fragment) || node.temporary.contains_key(fragment)
-            }
-            Node::SpecTracker(_) => false,
-        };
-        self.nodes().filter(|(_, node)| holds(node)).count()
+        self.nodes().filter(|(_, node)| node.has_good(fragment)).count()
     }
 
     /// How often an event was published.

@@ -5,7 +5,6 @@ use std::time::Duration;
 use distribution::Moment;
 use protocol::ClientId;
 
-use super::broker::Publication;
 use super::cluster::Cluster;
 
 /// Most inputs at one instant: more is a loop that makes no progress.
@@ -35,18 +34,25 @@ impl Cluster {
     /// Goes on for this long.
     pub fn run_for(&mut self, wait: Duration) {
         let end = self.now + wait;
+        while self.step_until(end) {}
+    }
+
+    /// Hands one input to one machine, if there is one due before `end`; if not, it is `end`, and false.
+    pub fn step_until(&mut self, end: Moment) -> bool {
         loop {
             if let Some(due) = self.next_due() {
                 self.take(due);
-                continue;
-            }
-            match self.next_moment().filter(|next| *next <= end) {
-                Some(next) => self.now = next,
-                None => break,
+                return true;
             }
             self.busy = 0;
+            match self.next_moment().filter(|next| *next <= end) {
+                Some(next) => self.now = next,
+                None => {
+                    self.now = self.now.max(end);
+                    return false;
+                }
+            }
         }
-        self.now = end;
     }
 
     /// Goes on until `done`, for at most ten minutes.
@@ -64,14 +70,15 @@ impl Cluster {
         let mut due: Vec<Due> = Vec::new();
         let copies = self.broker.deliverable(self.now).into_iter();
         due.extend(copies.map(|(to, place)| Due::Copy { to, place }));
-        for (id, node) in &self.nodes {
-            if node.next_write().is_some_and(|at| at <= self.now) {
+        for (id, node) in self.nodes.iter().filter(|(id, _)| !self.paused.contains(*id)) {
+            let now = self.local(id);
+            if node.next_write().is_some_and(|at| at <= now) {
                 due.push(Due::Write(id.clone()));
             }
-            if node.next_fetch().is_some_and(|at| at <= self.now) {
+            if node.next_fetch().is_some_and(|at| at <= now) {
                 due.push(Due::Fetch(id.clone()));
             }
-            if node.next_tick().is_some_and(|at| at <= self.now) {
+            if node.next_tick().is_some_and(|at| at <= now) {
                 due.push(Due::Tick(id.clone()));
             }
         }
@@ -79,43 +86,40 @@ impl Cluster {
     }
 
     fn next_moment(&self) -> Option<Moment> {
-        let nodes =
-            self.nodes.values().flat_map(|node| [node.next_write(), node.next_tick(), node.next_fetch()]);
-        nodes.flatten().chain(self.broker.next_delivery()).min()
+        let nodes = self.nodes.iter().filter(|(id, _)| !self.paused.contains(*id));
+        let nodes = nodes.filter_map(|(id, node)| {
+            let next = [node.next_write(), node.next_tick(), node.next_fetch()].into_iter().flatten().min();
+            next.map(|local| self.clock(id).global(local))
+        });
+        nodes.chain(self.broker.next_delivery()).min()
     }
 
     fn take(&mut self, due: Due) {
         self.steps += 1;
         self.busy += 1;
         assert!(self.busy < BUSY, "no time passes: {due:?}\n{}", self.report());
-        if let Due::Fetch(id) = due {
-            let said = self.end_fetch(&id);
-            return self.publish_if_connected(&id, said);
-        }
-        let (now, rng) = (self.now, &mut self.rng);
-        let (id, said) = match due {
-            Due::Fetch(id) => (id, Vec::new()),
+        let (id, message) = match due {
+            Due::Fetch(id) => {
+                let said = self.end_fetch(&id);
+                return self.after(&id, said);
+            }
             Due::Copy { to, place } => {
                 let message = self.broker.take(&to, place);
-                let node = self.nodes.get_mut(&to).expect("a subscriber is a participant");
-                let said = node.hear(&message, &self.topics, now, rng);
-                (to, said)
+                (to, Some(message))
             }
             Due::Write(id) => {
+                let (now, rng) = (self.local(&id), &mut self.rng);
                 let said = self.nodes.get_mut(&id).expect("a participant").end_write(now, rng);
-                (id, said)
+                return self.after(&id, said);
             }
-            Due::Tick(id) => {
-                let said = self.nodes.get_mut(&id).expect("a participant").tick(now, rng);
-                (id, said)
-            }
+            Due::Tick(id) => (id, None),
         };
-        self.publish_if_connected(&id, said);
-    }
-
-    fn publish_if_connected(&mut self, id: &ClientId, said: Vec<Publication>) {
-        if self.broker.is_connected(id) {
-            self.publish(id, said);
-        }
+        let (now, rng) = (self.local(&id), &mut self.rng);
+        let node = self.nodes.get_mut(&id).expect("a subscriber is a participant");
+        let said = match message {
+            Some(message) => node.hear(&message, &self.topics, now, rng),
+            None => node.tick(now, rng),
+        };
+        self.after(&id, said);
     }
 }
