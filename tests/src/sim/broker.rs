@@ -136,6 +136,12 @@ impl Broker {
         }
     }
 
+    /// Whether nothing gets through to the client.
+    #[must_use]
+    pub fn is_stalled(&self, client: &ClientId) -> bool {
+        self.sessions.get(client).is_some_and(|session| session.is_stalled)
+    }
+
     /// It does again.
     pub fn unstall(&mut self, client: &ClientId) {
         if let Some(session) = self.sessions.get_mut(client) {
@@ -172,6 +178,22 @@ impl Broker {
     #[must_use]
     pub fn subscriptions(&self, client: &ClientId) -> BTreeSet<String> {
         self.sessions.get(client).map(|session| session.subscriptions.clone()).unwrap_or_default()
+    }
+
+    /// A hash of everything published, when and by whom: the same seed gives the same.
+    #[must_use]
+    pub fn trace_hash(&self) -> u64 {
+        const PRIME: u64 = 0x0100_0000_01b3;
+        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+        let mut take =
+            |bytes: &[u8]| bytes.iter().for_each(|byte| hash = (hash ^ u64::from(*byte)).wrapping_mul(PRIME));
+        for message in &self.trace {
+            take(&message.at.0.to_le_bytes());
+            take(message.from.as_str().as_bytes());
+            take(message.topic.as_bytes());
+            take(&message.payload);
+        }
+        hash
     }
 
     /// Takes a publication and queues a copy for each subscriber.

@@ -9,6 +9,7 @@
 //! | `spec_tracker`, `spec_torrent` | participants that know nothing but the specification |
 //! | `fetching` | what the tracker gets from holders to repair it |
 //! | `checks` | what must hold at rest, and over the whole trace |
+//! | `life` | lives drawn from a seed: faults, users, and a ledger of what was promised |
 
 mod broker;
 mod checks;
@@ -19,6 +20,7 @@ mod faults;
 mod fetching;
 mod fuse;
 mod happenings;
+pub mod life;
 mod node;
 mod rng;
 mod spec_torrent;
@@ -28,6 +30,7 @@ mod torrent_node;
 mod tracker_node;
 
 pub use broker::{Broker, Message, Order, Publication};
+pub use checks::Unrest;
 pub use clock::Clock;
 pub use cluster::{Cluster, FRAGMENT_SIZE_BYTES, client, tracker_config};
 pub use content::Content;

@@ -210,6 +210,16 @@ impl Node {
         }
     }
 
+    /// Whether bad bytes of a fragment are on its disk and nobody has found them.
+    #[must_use]
+    pub fn has_rotten(&self, fragment: &Hash) -> bool {
+        match self {
+            Self::Tracker(node) => node.disk.rotten.contains(fragment),
+            Self::Torrent(node) => node.disk.rotten.contains(fragment),
+            Self::SpecTracker(_) | Self::SpecTorrent(_) => false,
+        }
+    }
+
     /// The fragments that it deleted since this was asked.
     pub fn take_deleted(&mut self) -> Vec<Hash> {
         match self {
