@@ -93,6 +93,7 @@ fn client_join_alternative_3_denied_for_another_hash_algorithm() {
         capacity_bytes: None,
         zone: None,
         seen_epoch: None,
+        seen_instance: None,
     };
     let envelope = TorrentEnvelope {
         event_id: EventId(Uuid::from_u128(1)),

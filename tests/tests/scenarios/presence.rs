@@ -293,3 +293,54 @@ fn the_will_of_an_earlier_connection_is_not_the_goodbye_of_this_one() {
     cluster.run_for(Duration::from_secs(1));
     assert!(cluster.torrent("t1").is_registered());
 }
+
+/// A tracker that has lost its disk, on a broker that has forgotten the one before it: it cannot know that there was one.
+fn start_without_memory(cluster: &mut Cluster) {
+    cluster.broker.forget_retained();
+    cluster.tracker_node_mut().disk = Default::default();
+    cluster.restart("tracker");
+}
+
+/// (epoch, instance) of the tracker that t1 has seen last.
+fn remembered(cluster: &Cluster) -> distribution::torrent::RememberedTracker {
+    cluster.torrent_node("t1").disk.remembered
+}
+
+#[test]
+fn a_tracker_that_never_heard_of_another_with_its_epoch_goes_on_above_it() {
+    let mut was_lower = 0;
+    for seed in 20..28 {
+        let mut cluster = Cluster::with_torrents(seed, &["t1"]);
+        let before = remembered(&cluster);
+        cluster.crash("tracker");
+        cluster.run_for(Duration::from_secs(1));
+        start_without_memory(&mut cluster);
+        let hello = cluster.heard().last().map(|(_, heard)| heard);
+        let Some(Heard::Tracker { envelope, .. }) = hello else { panic!("no hello") };
+        assert_eq!(envelope.epoch, Some(before.epoch), "both are the first that they know of");
+        was_lower += usize::from(envelope.instance < before.instance);
+        cluster.run_until("t1 is registered", |cluster| cluster.torrent("t1").is_registered());
+        cluster.settle();
+    }
+    assert!((1..8).contains(&was_lower), "{was_lower}");
+}
+
+#[test]
+fn a_torrent_whose_tracker_ended_without_a_goodbye_goes_over_to_one_that_says_hello() {
+    let mut cluster = Cluster::with_torrents(28, &["t1"]);
+    let id = cluster.tracker_id();
+    for _ in 0..2 {
+        cluster.cut("tracker");
+        cluster.connect(&id);
+        cluster.settle();
+    }
+    let before = remembered(&cluster);
+    cluster.broker.faults.rules = vec![Rule::lose(EventKind::TrackerGoodbye)];
+    cluster.crash("tracker");
+    start_without_memory(&mut cluster);
+    cluster.run_for(Duration::from_secs(20));
+    assert!(cluster.torrent("t1").is_registered(), "its tracker may be slow");
+    assert_eq!(remembered(&cluster), before);
+    cluster.run_until("it has gone over", |cluster| remembered(cluster) > before);
+    cluster.settle();
+}

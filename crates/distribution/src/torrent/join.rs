@@ -157,7 +157,8 @@ impl Torrent {
             features: Features::all(),
             capacity_bytes: Some(self.config.capacity_bytes),
             zone: self.config.zone.clone(),
-            seen_epoch: self.tracker.highest_epoch(),
+            seen_epoch: self.tracker.highest().map(|(epoch, _)| epoch),
+            seen_instance: self.tracker.highest().map(|(_, instance)| instance),
         };
         let request = self.say(request, None);
         let deadline = now + self.config.limits.join_timeout;

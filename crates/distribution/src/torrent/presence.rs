@@ -30,6 +30,8 @@ pub struct KnownTracker {
     online: Online,
     features: Features,
     heartbeat: Duration,
+    /// When the tracker in charge last said something.
+    last_heard: Moment,
     suspects: BTreeSet<ClientId>,
     endpoints: BTreeSet<EndpointUri>,
 }
@@ -38,8 +40,8 @@ impl KnownTracker {
     pub fn remembered(highest: RememberedTracker) -> Self {
         let heartbeat = Rhythm::default().heartbeat;
         let (online, features) = (Online::Nobody, Features::NONE);
-        let (suspects, endpoints) = Default::default();
-        Self { highest, online, features, heartbeat, suspects, endpoints }
+        let (last_heard, suspects, endpoints) = Default::default();
+        Self { highest, online, features, heartbeat, last_heard, suspects, endpoints }
     }
 
     pub const fn is_online(&self) -> bool {
@@ -76,9 +78,14 @@ impl KnownTracker {
         self.suspects.clear();
     }
 
-    /// The highest epoch ever seen.
-    pub fn highest_epoch(&self) -> Option<Epoch> {
-        self.highest.instance.map(|_| self.highest.epoch)
+    /// The highest tracker ever seen.
+    pub fn highest(&self) -> Option<(Epoch, InstanceId)> {
+        self.highest.instance.map(|instance| (self.highest.epoch, instance))
+    }
+
+    /// The tracker in charge says something.
+    pub fn is_heard(&mut self, now: Moment) {
+        self.last_heard = now;
     }
 
     pub const fn endpoints(&self) -> &BTreeSet<EndpointUri> {
@@ -167,6 +174,15 @@ impl Torrent {
             self.join_now(now, "the tracker asks for it");
         } else {
             self.join_if_idle(now);
+        }
+    }
+
+    /// A tracker below the highest one seen says hello. If that one was silent for long, it is gone without a goodbye: a request that names it
+    /// makes the one that is there go on above it.
+    pub(super) fn handle_lower_tracker(&mut self, event: &TrackerEvent, now: Moment) {
+        let is_silent = now.since(self.tracker.last_heard) >= self.config.limits.tracker_silence;
+        if is_silent && self.membership.is_registered() && matches!(event, TrackerEvent::TrackerHello(_)) {
+            self.join_now(now, "its tracker is silent, and another one is there");
         }
     }
 

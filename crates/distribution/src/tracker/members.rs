@@ -52,19 +52,21 @@ struct LastHeartbeat {
 }
 
 impl Member {
-    pub(super) const fn registered(
-        issuer: Issuer,
-        features: Features,
-        confirmed: Revision,
-        now: Moment,
-    ) -> Self {
-        let state = MemberState::Registered;
+    /// One that has just joined has confirmed nothing: what it listed may have turned out to be damaged meanwhile, and then it joins again
+    /// before it says a heartbeat.
+    pub(super) const fn registered(issuer: Issuer, features: Features, now: Moment) -> Self {
+        let (state, confirmed) = (MemberState::Registered, Revision(0));
         Self { issuer, state, features, confirmed, last_heard: now, last_heartbeat: None }
     }
 
     /// Whether it has confirmed `revision`. One that sends no heartbeats confirms with its *Obtained*, which was counted before.
     pub(super) fn has_confirmed(&self, revision: Revision) -> bool {
         !self.sends_heartbeats() || self.confirmed >= revision
+    }
+
+    /// Whether it has confirmed what it listed when it joined.
+    fn has_confirmed_its_join(&self) -> bool {
+        self.has_confirmed(Revision(1))
     }
 
     const fn sends_heartbeats(&self) -> bool {
@@ -120,6 +122,11 @@ impl Members {
 
     pub fn registered_count(&self) -> usize {
         self.members.values().filter(|member| member.is_in()).count()
+    }
+
+    /// Whether its copies can be relied on now: it is heard, and has confirmed what it listed.
+    pub fn is_proven(&self, client: &ClientId) -> bool {
+        self.takes_fragments(client) && self.members.get(client).is_some_and(Member::has_confirmed_its_join)
     }
 
     /// Whether fragments may go to it now.

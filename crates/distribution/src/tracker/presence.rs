@@ -64,10 +64,19 @@ impl Tracker {
         self.start_anew(now);
     }
 
-    /// A torrent ignores every tracker below the highest that it has seen. If that is above this one, this one has lost its memory, and goes
-    /// on above it, where every torrent joins again. Says whether it has come to that.
-    pub(super) fn handle_seen_epoch(&mut self, seen: Option<Epoch>, now: Moment) -> bool {
-        let Some(seen) = seen.filter(|seen| *seen > self.presence.epoch) else { return false };
+    /// A torrent ignores every tracker below the highest (epoch, instance) that it has seen. If that is above this one, this one has lost its
+    /// memory or never heard of the other, and goes on above it, where every torrent joins again. Says whether it has come to that.
+    pub(super) fn handle_seen_tracker(
+        &mut self,
+        epoch: Option<Epoch>,
+        instance: Option<InstanceId>,
+        now: Moment,
+    ) -> bool {
+        let Some(seen) =
+            epoch.filter(|epoch| (*epoch, instance) > (self.presence.epoch, self.presence.instance))
+        else {
+            return false;
+        };
         if seen.0 - self.presence.epoch.0 <= BELIEVABLE_LEAP {
             let epoch = seen.next();
             self.commands.push_back(TrackerCommand::RememberEpoch { epoch });

@@ -61,6 +61,10 @@ impl Tracker {
         let count = missing + SPARE_CANDIDATES + tries.failed.len();
         let mut ranked = self.candidates(&fragment, size_bytes, count);
         ranked.sort_by_key(|client| tries.failed.contains(client));
+        if ranked.is_empty() && self.distributions.borrowed.contains(&fragment) {
+            // Nobody else can take it, so its holders are as many as there can be; when there can be more, it is fetched again.
+            return self.hold_until_confirmed(fragment);
+        }
         if ranked.is_empty() {
             let until = now + self.config.limits.retry_delay.1;
             return self.distributions.waiting.insert(fragment, until, tries);
@@ -185,6 +189,7 @@ impl Tracker {
             self.distributions.waiting.remove(&fragment);
             self.hold_until_confirmed(fragment);
         }
+        self.wake_repair(fragment);
     }
 
     pub(in crate::tracker) fn handle_failed(&mut self, issuer: &Issuer, fragment: Hash, now: Moment) {
