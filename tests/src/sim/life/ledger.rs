@@ -135,10 +135,11 @@ impl Ledger {
                     let fragments: Vec<Hash> = entry.content.fragments().keys().copied().collect();
                     for fragment in fragments {
                         let destroyed = self.destroyed.get(&fragment).map_or(0, BTreeSet::len);
-                        if destroyed > spare {
+                        let is_nowhere = cluster.places_of(&fragment) == 0;
+                        if destroyed > spare || is_nowhere && destroyed > 0 {
                             // Its bytes need not have come again: the service counts on copies that are not there.
                             self.excuse(&fragment);
-                        } else if cluster.places_of(&fragment) == 0 {
+                        } else if is_nowhere {
                             return Err(Violation::new(
                                 Kind::Lost,
                                 format!("{fragment:?} is accepted and nowhere"),
