@@ -16,6 +16,7 @@ use super::node::Node;
 use super::rng::Rng;
 use super::spec_torrent::SpecTorrent;
 use super::spec_tracker::SpecTracker;
+use super::time::Due;
 use super::torrent_node::TorrentNode;
 use super::tracker_node::{Outcome, TrackerNode};
 
@@ -47,6 +48,8 @@ pub struct Cluster {
     pub deleted: Vec<(ClientId, Hash)>,
     /// Processes that ended at a point of their fuse, since somebody looked.
     pub fallen: Vec<ClientId>,
+    /// Kept only for its room.
+    pub(super) due: Vec<Due>,
     /// Inputs handed out at this instant.
     pub(super) busy: usize,
 }
@@ -95,6 +98,7 @@ impl Cluster {
             unsaid: BTreeMap::new(),
             deleted: Vec::new(),
             fallen: Vec::new(),
+            due: Vec::new(),
             busy: 0,
         }
     }

@@ -33,6 +33,19 @@ impl Cluster {
         self.after(id, said);
     }
 
+    /// The participant alone believes that its connection is gone, and connects again at once; the broker may throw it out for that. Says
+    /// whether it is connected.
+    pub fn take_over(&mut self, id: &ClientId) -> bool {
+        let is_jailed = self.broker.jails(id, self.now);
+        if is_jailed {
+            self.cut(id.as_str());
+        } else {
+            self.connection_lost(id);
+            self.connect(id);
+        }
+        !is_jailed
+    }
+
     /// The connection breaks: both sides notice, and the will is published.
     pub fn cut(&mut self, id: &str) {
         let id = client(id);
@@ -97,7 +110,7 @@ impl Cluster {
     pub fn resume(&mut self, id: &ClientId) {
         self.paused.remove(id);
         if !self.unsaid.contains_key(id) {
-            self.broker.unstall(id);
+            self.broker.unstall(id, self.now);
         }
     }
 
@@ -112,7 +125,7 @@ impl Cluster {
     /// Everything that was held up gets through.
     pub fn let_through(&mut self, id: &ClientId) {
         if !self.paused.contains(id) {
-            self.broker.unstall(id);
+            self.broker.unstall(id, self.now);
         }
         if let Some(said) = self.unsaid.remove(id) {
             self.publish(id, said);

@@ -11,7 +11,7 @@
 //! | `checks` | what must hold at rest, and over the whole trace |
 //! | `life` | lives drawn from a seed: faults, users, and a ledger of what was promised |
 
-mod broker;
+pub mod broker;
 mod checks;
 mod clock;
 mod cluster;
@@ -29,7 +29,7 @@ mod time;
 mod torrent_node;
 mod tracker_node;
 
-pub use broker::{Broker, Message, Order, Publication};
+pub use broker::{Broker, Message, Order, Profile, Publication};
 pub use checks::Unrest;
 pub use clock::Clock;
 pub use cluster::{Cluster, FRAGMENT_SIZE_BYTES, client, tracker_config};

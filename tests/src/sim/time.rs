@@ -3,19 +3,19 @@
 use std::time::Duration;
 
 use distribution::Moment;
-use protocol::ClientId;
 
 use super::cluster::Cluster;
 
 /// Most inputs at one instant: more is a loop that makes no progress.
 const BUSY: usize = 200_000;
 
-#[derive(Debug)]
-enum Due {
-    Copy { to: ClientId, place: usize },
-    Write(ClientId),
-    Tick(ClientId),
-    Fetch(ClientId),
+/// Something due, by the places of subscribers and participants in their order.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Due {
+    Copy { subscriber: usize, place: usize },
+    Write(usize),
+    Tick(usize),
+    Fetch(usize),
 }
 
 impl Cluster {
@@ -67,22 +67,28 @@ impl Cluster {
     }
 
     fn next_due(&mut self) -> Option<Due> {
-        let mut due: Vec<Due> = Vec::new();
-        let copies = self.broker.deliverable(self.now).into_iter();
-        due.extend(copies.map(|(to, place)| Due::Copy { to, place }));
-        for (id, node) in self.nodes.iter().filter(|(id, _)| !self.paused.contains(*id)) {
+        let mut due = std::mem::take(&mut self.due);
+        due.clear();
+        let copies = self.broker.deliverable(self.now);
+        due.extend(copies.map(|(subscriber, place)| Due::Copy { subscriber, place }));
+        for (place, (id, node)) in self.nodes.iter().enumerate() {
+            if self.paused.contains(id) {
+                continue;
+            }
             let now = self.local(id);
             if node.next_write().is_some_and(|at| at <= now) {
-                due.push(Due::Write(id.clone()));
+                due.push(Due::Write(place));
             }
             if node.next_fetch().is_some_and(|at| at <= now) {
-                due.push(Due::Fetch(id.clone()));
+                due.push(Due::Fetch(place));
             }
             if node.next_tick().is_some_and(|at| at <= now) {
-                due.push(Due::Tick(id.clone()));
+                due.push(Due::Tick(place));
             }
         }
-        (!due.is_empty()).then(|| due.swap_remove(self.rng.below(due.len())))
+        let next = (!due.is_empty()).then(|| due[self.rng.below(due.len())]);
+        self.due = due;
+        next
     }
 
     fn next_moment(&self) -> Option<Moment> {
@@ -98,28 +104,32 @@ impl Cluster {
         self.steps += 1;
         self.busy += 1;
         assert!(self.busy < BUSY, "no time passes: {due:?}\n{}", self.report());
-        let (id, message) = match due {
-            Due::Fetch(id) => {
+        let participant = |place| self.nodes.keys().nth(place).cloned().expect("a participant");
+        match due {
+            Due::Copy { subscriber, place } => {
+                let (id, message) = self.broker.take(subscriber, place);
+                let (now, rng) = (self.local(&id), &mut self.rng);
+                let node = self.nodes.get_mut(&id).expect("a subscriber is a participant");
+                let said = node.hear(&message, &self.topics, now, rng);
+                self.after(&id, said);
+            }
+            Due::Fetch(place) => {
+                let id = participant(place);
                 let said = self.end_fetch(&id);
-                return self.after(&id, said);
+                self.after(&id, said);
             }
-            Due::Copy { to, place } => {
-                let message = self.broker.take(&to, place);
-                (to, Some(message))
-            }
-            Due::Write(id) => {
+            Due::Write(place) => {
+                let id = participant(place);
                 let (now, rng) = (self.local(&id), &mut self.rng);
                 let said = self.nodes.get_mut(&id).expect("a participant").end_write(now, rng);
-                return self.after(&id, said);
+                self.after(&id, said);
             }
-            Due::Tick(id) => (id, None),
-        };
-        let (now, rng) = (self.local(&id), &mut self.rng);
-        let node = self.nodes.get_mut(&id).expect("a subscriber is a participant");
-        let said = match message {
-            Some(message) => node.hear(&message, &self.topics, now, rng),
-            None => node.tick(now, rng),
-        };
-        self.after(&id, said);
+            Due::Tick(place) => {
+                let id = participant(place);
+                let (now, rng) = (self.local(&id), &mut self.rng);
+                let said = self.nodes.get_mut(&id).expect("a participant").tick(now, rng);
+                self.after(&id, said);
+            }
+        }
     }
 }

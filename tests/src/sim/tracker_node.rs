@@ -370,6 +370,6 @@ fn topic(topics: &Topics, kind: EventKind, to: &Audience) -> String {
 
 /// The larger a view, the fewer of its revisions are looked through: it would cost more than all else together.
 pub(super) fn is_checked_in_full(view: &View) -> bool {
-    let every = 1 + view.fragment_count() as u64 / 16;
+    let every = 1 + view.fragment_count() as u64 / 6;
     view.revision().0.is_multiple_of(every)
 }

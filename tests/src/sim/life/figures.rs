@@ -16,6 +16,8 @@ pub enum Fault {
     Leave,
     /// A connection breaks, and both sides notice.
     Cut,
+    /// A process connects again while its connection stands.
+    TakeOver,
     /// A process is stopped for a while (SIGSTOP).
     Pause,
     /// Nothing gets through between a participant and the broker for a while.
@@ -38,11 +40,12 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Crash,
         Self::CrashPoint,
         Self::Leave,
         Self::Cut,
+        Self::TakeOver,
         Self::Pause,
         Self::Partition,
         Self::PowerCut,
@@ -80,13 +83,13 @@ pub struct Figures {
 
 impl Figures {
     /// Something happened once more.
-    pub fn count(&mut self, what: impl fmt::Debug) {
+    pub fn count(&mut self, what: impl Into<String>) {
         self.count_many(what, 1);
     }
 
     /// Something happened so many times more.
-    pub fn count_many(&mut self, what: impl fmt::Debug, times: u64) {
-        *self.faults.entry(format!("{what:?}")).or_default() += times;
+    pub fn count_many(&mut self, what: impl Into<String>, times: u64) {
+        *self.faults.entry(what.into()).or_default() += times;
     }
 }
 

@@ -12,6 +12,8 @@ use super::violation::{Kind, Violation};
 const STRAGGLERS: Duration = Duration::from_secs(5);
 /// How long everything may take to come right.
 const HEALING: Duration = Duration::from_secs(300);
+/// After so many steps it is looked at again whether it has.
+const STEPS: usize = 24;
 /// For how long it has to stay right.
 const REST: Duration = Duration::from_secs(12);
 
@@ -21,6 +23,7 @@ impl Life {
         self.agenda.clear();
         let weather = &mut self.cluster.broker.faults.weather;
         *weather = Weather::default();
+        self.cluster.broker.profile.queue = usize::MAX;
         for id in self.torrents.clone() {
             self.make_room(&id);
         }
@@ -34,10 +37,13 @@ impl Life {
         self.scrub_everything();
         let end = from + HEALING;
         while let Some(unrest) = self.cluster.unrest() {
-            if !self.cluster.step() || self.cluster.now > end {
+            if self.cluster.now > end {
                 return Err(violation(unrest, "never at rest"));
             }
-            self.watch()?;
+            for _ in 0..STEPS {
+                self.cluster.step();
+                self.watch()?;
+            }
         }
         self.figures.longest_healing = self.cluster.now.since(from);
         self.note("at rest");

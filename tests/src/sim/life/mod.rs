@@ -58,7 +58,7 @@ impl Life {
         let mut draw = Rng::new(seed ^ 0x5eed);
         let setting = Setting::draw(&mut draw);
         let mut cluster = Cluster::new(seed);
-        cluster.broker.order = setting.order;
+        cluster.broker.behave(setting.profile);
         cluster.broker.latency = setting.latency;
         cluster.broker.faults.weather = setting.weather;
         let torrents: Vec<ClientId> =
@@ -103,6 +103,7 @@ impl Life {
             self.watch()?;
         }
         self.heal()?;
+        self.figures.count_many("Overflow", self.cluster.broker.overflowed);
         self.figures.simulated = self.cluster.now.since(distribution::Moment(0));
         self.figures.steps = self.cluster.steps as u64;
         self.figures.accepted = self.ledger.accepted;

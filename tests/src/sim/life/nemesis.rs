@@ -27,6 +27,7 @@ impl Life {
             Fault::CrashPoint => self.arm(&anybody),
             Fault::Leave => self.leave(&torrent),
             Fault::Cut => self.cut(&anybody),
+            Fault::TakeOver => self.take_over(&anybody),
             Fault::Pause => self.pause(&anybody),
             Fault::Partition => self.cut_off(&anybody),
             Fault::PowerCut => self.cut_power(),
@@ -38,7 +39,7 @@ impl Life {
             Fault::Scrub => self.scrub(&anybody),
         };
         if happened {
-            self.figures.count(fault);
+            self.figures.count(format!("{fault:?}"));
             self.note(&format!("{fault:?} ({anybody} or {torrent})"));
         }
         self.ledger.check_nothing_lost(&self.cluster)
@@ -127,6 +128,22 @@ impl Life {
         true
     }
 
+    fn take_over(&mut self, id: &ClientId) -> bool {
+        if !self.is_up(id) || !self.cluster.broker.is_connected(id) {
+            return false;
+        }
+        for _ in 0..1 + self.draw.below(3) {
+            if !self.cluster.node(id).is_running() {
+                break;
+            }
+            if !self.cluster.take_over(id) {
+                self.connects_again(id);
+                break;
+            }
+        }
+        true
+    }
+
     fn pause(&mut self, id: &ClientId) -> bool {
         if !self.is_up(id) || !self.cluster.broker.is_connected(id) {
             return false;
@@ -186,7 +203,8 @@ impl Life {
         machines.push(self.cluster.tracker_id());
         let connected = machines.into_iter().filter(|id| self.cluster.broker.is_connected(id));
         let connected: Vec<ClientId> = connected.collect();
-        let keeps_retained = self.draw.chance(1, 2);
+        let (by_signal, at_once) = self.setting.profile.retained_survives;
+        let keeps_retained = if self.draw.chance(1, 2) { by_signal } else { at_once };
         self.cluster.restart_broker(keeps_retained);
         connected.iter().for_each(|id| self.connects_again(id));
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use distribution::{Copies, TrackerConfig};
 
-use crate::sim::broker::Order;
+use crate::sim::broker::{PROFILES, Profile};
 use crate::sim::cluster::tracker_config;
 use crate::sim::faults::Weather;
 use crate::sim::rng::Rng;
@@ -19,8 +19,8 @@ pub struct Setting {
     pub torrents: usize,
     /// How many copies are aimed at.
     pub copies: Copies,
-    /// In which order copies of messages arrive.
-    pub order: Order,
+    /// How the broker behaves.
+    pub profile: Profile,
     /// How long they take.
     pub latency: Duration,
     /// What happens to them on the way.
@@ -54,12 +54,18 @@ impl Setting {
         let weather = if draw.chance(1, 5) {
             Weather::default()
         } else {
-            Weather { dropped: draw.below(40), duplicated: draw.below(100), delayed: draw.below(100) }
+            let swallowed = if draw.chance(1, 3) { draw.below(20) } else { 0 };
+            Weather {
+                dropped: draw.below(40),
+                duplicated: draw.below(100),
+                delayed: draw.below(100),
+                swallowed,
+            }
         };
         Self {
             torrents,
             copies: ["1", "2", "2", "2", "3", "3", "all"][draw.below(7)].parse().expect("copies"),
-            order: [Order::Fifo, Order::PerTopic, Order::Any][draw.below(3)],
+            profile: Self::profile(draw),
             latency: Duration::from_millis([0, 2, 20, 100, 400][draw.below(5)]),
             weather,
             writes: (0..torrents).map(|_| writes(draw)).collect(),
@@ -71,6 +77,13 @@ impl Setting {
             stretch: Duration::from_secs(120 + draw.below(90) as u64),
             pause: Duration::from_millis([500, 3_000, 8_000, 20_000][draw.below(4)]),
         }
+    }
+
+    /// Queues overflow seldom with so few torrents, so some are shorter than any broker's.
+    fn profile(draw: &mut Rng) -> Profile {
+        let profile = PROFILES[draw.below(PROFILES.len())];
+        let queue = profile.queue.min([usize::MAX, usize::MAX, 200, 40, 12][draw.below(5)]);
+        Profile { queue, ..profile }
     }
 
     fn weight(fault: Fault, draw: &mut Rng) -> Option<(Fault, usize)> {
