@@ -158,10 +158,12 @@ impl Cluster {
         }
     }
 
-    /// On how many disks the good bytes of a fragment are.
+    /// On how many disks the good bytes of a fragment are. That of a tracker that should not be does not count.
     #[must_use]
     pub fn places_of(&self, fragment: &Hash) -> usize {
-        self.nodes().filter(|(_, node)| node.has_good(fragment)).count()
+        let own = self.tracker_id();
+        let counts = |id: &ClientId, node: &Node| !matches!(node, Node::Tracker(_)) || *id == own;
+        self.nodes().filter(|(id, node)| counts(id, node) && node.has_good(fragment)).count()
     }
 
     /// How often an event was published.
@@ -186,7 +188,7 @@ impl Cluster {
     pub fn check_trace(&self) {
         let mut checker = Checker::default();
         for (number, (from, heard)) in self.heard().enumerate() {
-            if !self.nodes().any(|(id, _)| id == from) {
+            if !self.was_added(from) {
                 continue;
             }
             if let Err(broken) = checker.take(from, &heard) {

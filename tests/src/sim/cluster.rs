@@ -36,6 +36,7 @@ pub struct Cluster {
     pub steps: usize,
     pub(super) topics: Topics,
     pub(super) nodes: BTreeMap<ClientId, Node>,
+    ever: BTreeSet<ClientId>,
     uploads: BTreeMap<RequestId, Content>,
     removed: BTreeSet<Hash>,
     requests: u64,
@@ -90,6 +91,7 @@ impl Cluster {
             steps: 0,
             topics,
             nodes: BTreeMap::new(),
+            ever: BTreeSet::new(),
             uploads: BTreeMap::new(),
             removed: BTreeSet::new(),
             requests: 0,
@@ -131,7 +133,33 @@ impl Cluster {
     pub fn add(&mut self, id: &ClientId, mut node: Node) {
         node.start(&mut self.rng);
         self.nodes.insert(id.clone(), node);
+        self.ever.insert(id.clone());
         self.connect(id);
+    }
+
+    /// A participant and its disk are no more.
+    pub fn forget(&mut self, id: &ClientId) {
+        self.fall(id);
+        self.nodes.remove(id);
+    }
+
+    /// Whether there ever was such a participant.
+    pub(super) fn was_added(&self, id: &ClientId) -> bool {
+        self.ever.contains(id)
+    }
+
+    /// Whether there is such a participant, running or not.
+    #[must_use]
+    pub fn knows(&self, id: &ClientId) -> bool {
+        self.nodes.contains_key(id)
+    }
+
+    /// Our trackers, running or not: there may be one too many.
+    pub fn tracker_nodes(&self) -> impl Iterator<Item = (&ClientId, &TrackerNode)> {
+        self.nodes.iter().filter_map(|(id, node)| match node {
+            Node::Tracker(node) => Some((id, &**node)),
+            Node::Torrent(_) | Node::SpecTracker(_) | Node::SpecTorrent(_) => None,
+        })
     }
 
     /// Adds our tracker and starts it.

@@ -62,6 +62,8 @@ pub struct TrackerNode {
     pub stepped_down: Option<Epoch>,
     /// Fragments whose bytes it let go of, since ever.
     pub discarded: Vec<Hash>,
+    /// Whether its disk takes no more fragments.
+    pub is_full: bool,
     /// Fragments that it wants from holders.
     pub fetches: Vec<Fetch>,
     /// Changes that are not durable yet, in steps.
@@ -87,6 +89,7 @@ impl TrackerNode {
             outcomes: BTreeMap::new(),
             stepped_down: None,
             discarded: Vec::new(),
+            is_full: false,
             fetches: Vec::new(),
             unflushed: Vec::new(),
             fuse: Fuse::default(),
@@ -170,6 +173,10 @@ impl TrackerNode {
         now: Moment,
     ) -> Vec<Publication> {
         let wanted: Vec<Hash> = file.fragments.to_vec();
+        if self.is_full {
+            self.outcomes.insert(request, Outcome::Refused("the disk is full".into()));
+            return Vec::new();
+        }
         for (fragment, data) in fragments {
             if self.fuse.point().is_err() {
                 return Vec::new();
@@ -203,6 +210,9 @@ impl TrackerNode {
             return Vec::new();
         }
         let result = result.and_then(|data| {
+            if self.is_full {
+                return Err(FetchError::NotStored);
+            }
             let is_right = Hash::of(&data) == fragment;
             if is_right && !self.disk.rotten.contains(&fragment) {
                 self.disk.fragments.insert(fragment, data);

@@ -177,7 +177,7 @@ fn a_disk_that_fails_piece_by_piece_does_not_keep_the_torrent_from_joining() {
 }
 
 #[test]
-fn what_a_join_lists_is_proven_only_by_the_heartbeat_after_it() {
+pub fn what_a_join_lists_is_proven_only_by_the_heartbeat_after_it() {
     let mut cluster = Cluster::with_torrents(9, &["t1", "t2"]);
     let bytes = cluster.rng.content(1000);
     let file = cluster.put(bytes.clone());

@@ -20,4 +20,5 @@ mod presence;
 mod release;
 mod removal;
 mod repairs;
+mod sabotage;
 mod spec_only;

@@ -6,7 +6,7 @@ use mds_tests::sim::{Cluster, Nth, Rule, TorrentNode, client, tracker_config};
 use protocol::EventKind;
 
 #[test]
-fn the_bytes_stay_until_every_receiver_has_confirmed_the_change() {
+pub fn the_bytes_stay_until_every_receiver_has_confirmed_the_change() {
     let mut cluster = Cluster::with_torrents(1, &["t1", "t2"]);
     cluster.broker.faults.rules = vec![Rule::lose(EventKind::ClientHeartbeat).from(&client("t2"))];
     let file = cluster.put_random(4);

@@ -23,7 +23,7 @@ fn fewest(cluster: &Cluster, file: &Hash) -> usize {
 }
 
 #[test]
-fn what_a_dead_torrent_held_gets_new_holders_once_it_is_gone_for_long_enough() {
+pub fn what_a_dead_torrent_held_gets_new_holders_once_it_is_gone_for_long_enough() {
     let (mut cluster, file) = distributed(1, &["t1", "t2", "t3"], 30);
     let started = cluster.said(EventKind::FragmentDistributionStarted);
     cluster.crash("t1");
@@ -39,7 +39,7 @@ fn what_a_dead_torrent_held_gets_new_holders_once_it_is_gone_for_long_enough() {
 }
 
 #[test]
-fn a_torrent_that_comes_back_in_time_causes_no_repair() {
+pub fn a_torrent_that_comes_back_in_time_causes_no_repair() {
     let (mut cluster, file) = distributed(2, &["t1", "t2", "t3"], 30);
     let started = cluster.said(EventKind::FragmentDistributionStarted);
     cluster.crash("t1");

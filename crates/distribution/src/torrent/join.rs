@@ -11,6 +11,7 @@ use protocol::{EventId, Features, FileMetadata, FragmentMetadata, Revision};
 
 use super::{Notice, Torrent};
 use crate::command::TorrentCommand;
+use crate::rules::Rule;
 use crate::time::Moment;
 use crate::view::{JoinAnswer, changes_of_answer};
 
@@ -195,6 +196,7 @@ impl Torrent {
     /// Whether this is the answer to what we said (S11). A tracker that knows only the specification does not say what it answers.
     fn answers(envelope: &TrackerEnvelope, said: EventId) -> bool {
         envelope.in_reply_to.map_or(envelope.epoch.is_none(), |id| id == said)
+            || !Rule::AnswersMatch.is_kept()
     }
 
     /// Alternative 3.

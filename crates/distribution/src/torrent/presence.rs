@@ -10,6 +10,7 @@ use super::{RememberedTracker, Torrent};
 use crate::command::TorrentCommand;
 use crate::copies::Copies;
 use crate::limits::Rhythm;
+use crate::rules::Rule;
 use crate::time::Moment;
 
 /// Who is in charge at the moment.
@@ -132,6 +133,9 @@ impl Torrent {
         let Some((epoch, instance)) = key_of(envelope) else {
             return self.tracker.online != Online::Numbered;
         };
+        if !Rule::OlderTrackersAreIgnored.is_kept() {
+            return true;
+        }
         let told = (epoch, Some(instance));
         let highest = (self.tracker.highest.epoch, self.tracker.highest.instance);
         match event {
@@ -139,7 +143,7 @@ impl Torrent {
             | TrackerEvent::ClientJoinAccepted(_)
             | TrackerEvent::ClientJoinDenied(_) => told >= highest,
             // A will was written before its tracker may have raised its epoch.
-            TrackerEvent::TrackerGoodbye(_) => told.1 == highest.1,
+            TrackerEvent::TrackerGoodbye(_) => told.1 == highest.1 || !Rule::GoodbyeOfThisRun.is_kept(),
             TrackerEvent::ClientRegistered(_)
             | TrackerEvent::ClientUnregistered(_)
             | TrackerEvent::FileInfoPublished(_)
@@ -216,7 +220,9 @@ impl Torrent {
         let says_its_own = match self.tracker.online {
             Online::Nobody => false,
             Online::Numbered => {
-                envelope.instance.is_some() && envelope.instance == self.tracker.highest.instance
+                envelope.instance.is_some()
+                    && (envelope.instance == self.tracker.highest.instance
+                        || !Rule::GoodbyeOfThisRun.is_kept())
             }
             Online::SpecOnly => key_of(envelope).is_none(),
         };

@@ -11,6 +11,7 @@ use protocol::{ClientId, DeniedCode, EventId, Features, Hash};
 use super::Tracker;
 use super::members::Member;
 use crate::command::TrackerCommand;
+use crate::rules::Rule;
 use crate::time::Moment;
 use crate::view::{Adoption, Change, FileInfo, JoinAnswer, JoinRefused, answer_join};
 
@@ -86,6 +87,9 @@ impl Tracker {
             return;
         }
         if self.joins.pending.get(&issuer.client).is_some_and(|join| join.request == id) {
+            if !Rule::RepeatsAreAnswered.is_kept() {
+                return;
+            }
             return self.repeat_answer(&issuer.client);
         }
         match self.decide_join(issuer, request) {
@@ -158,7 +162,7 @@ impl Tracker {
         now: Moment,
     ) {
         let Some(join) = self.joins.of(issuer) else { return };
-        if confirmed.is_some_and(|answer| answer != join.envelope.event_id) {
+        if confirmed.is_some_and(|answer| answer != join.envelope.event_id) && Rule::AnswersMatch.is_kept() {
             return;
         }
         let Some(mut join) = self.joins.pending.remove(&issuer.client) else { return };
@@ -176,6 +180,9 @@ impl Tracker {
         if !self.repairs.will_look_through() {
             expected.extend(join.adoption.files.values().flat_map(FileInfo::distinct_fragments));
         }
+        if !Rule::InventoryDecides.is_kept() {
+            join.adoption.stored.extend(&expected);
+        }
         let changes = join.adoption.changes(&issuer.client);
         self.apply_all(&changes);
         self.commit_answer(changes, Some(id), join.adoption.into_event(issuer.client.clone()));
@@ -186,6 +193,9 @@ impl Tracker {
     /// Whether a torrent that comes back need not keep its copy (S7): it is not counted now, and enough others are, each confirmed since
     /// this tracker's start by an inventory or an *Obtained*. What somebody brings who was not seen before is kept.
     fn is_spare(&self, issuer: &Issuer, fragment: &Hash) -> bool {
+        if !Rule::OrdersNeedProof.is_kept() {
+            return self.view.holders(fragment).any(|holder| *holder != issuer.client);
+        }
         if !self.members.is_returning(issuer) || self.view.client(&issuer.client).is_some() {
             return false;
         }

@@ -14,6 +14,7 @@ use super::Tracker;
 use super::waiting::Waiting;
 use crate::command::{Audience, TrackerCommand};
 use crate::limits::TrackerLimits;
+use crate::rules::Rule;
 use crate::time::Moment;
 
 /// A torrent that was registered and may come back with what it held.
@@ -161,6 +162,7 @@ impl Tracker {
     pub(super) fn consider_repair(&mut self, fragment: Hash) {
         let missing = self.missing_copies(&fragment);
         if missing == 0
+            || !Rule::Repair.is_kept()
             || !self.view.is_in_a_file(&fragment)
             || self.distributions.owns(&fragment)
             || self.repairs.knows(&fragment)

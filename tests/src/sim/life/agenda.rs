@@ -24,6 +24,8 @@ pub enum Act {
     LetThrough(ClientId),
     /// The disk takes writes again.
     MakeRoom(ClientId),
+    /// The tracker that should not be is ended for good.
+    EndRogue,
 }
 
 /// Acts in the order of their time, and of their making.

@@ -36,11 +36,13 @@ pub enum Fault {
     Rot,
     /// Somebody reads everything on a disk.
     Scrub,
+    /// Somebody starts a second tracker, with an empty disk.
+    SecondTracker,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Crash,
         Self::CrashPoint,
         Self::Leave,
@@ -55,6 +57,7 @@ impl Fault {
         Self::WipedTracker,
         Self::Rot,
         Self::Scrub,
+        Self::SecondTracker,
     ];
 }
 

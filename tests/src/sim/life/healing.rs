@@ -24,7 +24,8 @@ impl Life {
         let weather = &mut self.cluster.broker.faults.weather;
         *weather = Weather::default();
         self.cluster.broker.profile.queue = usize::MAX;
-        for id in self.torrents.clone() {
+        self.end_second_tracker();
+        for id in self.machines() {
             self.make_room(&id);
         }
         let from = self.cluster.now;
@@ -55,6 +56,9 @@ impl Life {
         if self.cluster.tracker().view().revision() != revision {
             return Err(Violation::new(Kind::Divergent, "the view changes at rest".into()));
         }
+        if self.draw.chance(1, 8) {
+            self.cluster.check_trace();
+        }
         self.ledger.check_at_rest(&self.cluster)
     }
 
@@ -67,9 +71,7 @@ impl Life {
     }
 
     fn bring_everybody_back(&mut self) {
-        let mut everybody = vec![self.cluster.tracker_id()];
-        everybody.extend(self.torrents.iter().cloned());
-        for id in everybody {
+        for id in self.machines() {
             if self.cluster.node(&id).is_running() {
                 if let Some(fuse) = self.cluster.node_mut(&id).fuse() {
                     fuse.replace();
@@ -87,9 +89,7 @@ impl Life {
     }
 
     fn scrub_everything(&mut self) {
-        let mut everybody = vec![self.cluster.tracker_id()];
-        everybody.extend(self.torrents.iter().cloned());
-        everybody.iter().for_each(|id| self.cluster.scrub(id));
+        self.machines().iter().for_each(|id| self.cluster.scrub(id));
     }
 }
 

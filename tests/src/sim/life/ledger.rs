@@ -198,6 +198,13 @@ impl Ledger {
         }
     }
 
+    /// The disk of a torrent that was emptied, and that nobody counts on, is taken away.
+    pub fn retired(&mut self, cluster: &Cluster, id: &ClientId) {
+        for fragment in cluster.torrent_node(id.as_str()).disk.fragments.keys() {
+            self.destroyed.entry(*fragment).or_default().insert(id.clone());
+        }
+    }
+
     /// Whether the tracker's own copy of a fragment may be destroyed and the file is still promised.
     #[must_use]
     pub fn survives_without_tracker(&self, cluster: &Cluster, fragment: &Hash) -> bool {
@@ -265,7 +272,9 @@ impl Ledger {
     /// Forgets what was destroyed where the service counts on nothing that is not there, and has as many copies as it wants.
     pub fn forget_what_is_healed(&mut self, cluster: &Cluster) {
         let tracker = cluster.tracker_node();
-        if self.destroyed.is_empty() || tracker.running().is_none() {
+        // What a second tracker believes is its own affair, and may be wrong for as long as it is there.
+        let is_alone = cluster.tracker_nodes().count() == 1;
+        if self.destroyed.is_empty() || tracker.running().is_none() || !is_alone {
             return;
         }
         let view = &tracker.disk.view;

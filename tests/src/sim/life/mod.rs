@@ -26,6 +26,7 @@ use protocol::ClientId;
 
 use crate::sim::clock::Clock;
 use crate::sim::cluster::{Cluster, client};
+use crate::sim::node::Node;
 use crate::sim::rng::Rng;
 use crate::sim::torrent_node::Writes;
 
@@ -122,10 +123,12 @@ impl Life {
             self.figures.count("Fallen");
             self.comes_back(&id);
         }
-        if self.cluster.tracker_node().stepped_down.is_some()
-            && self.cluster.tracker_node().running().is_some()
-        {
-            let id = self.cluster.tracker_id();
+        let beaten = self
+            .cluster
+            .tracker_nodes()
+            .find(|(_, node)| node.stepped_down.is_some() && node.running().is_some());
+        if let Some(id) = beaten.map(|(id, _)| id.clone()) {
+            self.note(&format!("{id} steps down"));
             self.figures.count("StepDown");
             self.cluster.shut_down(id.as_str());
             self.comes_back(&id);
@@ -143,11 +146,14 @@ impl Life {
                 }
                 return self.use_service();
             }
-            Act::Start(id) if !self.cluster.node(&id).is_running() => {
+            Act::Start(id) if self.cluster.knows(&id) && !self.cluster.node(&id).is_running() => {
                 self.note(&format!("{id} starts"));
+                self.make_room(&id);
                 self.cluster.restart(id.as_str());
             }
-            Act::Connect(id) if self.is_up(&id) && !self.cluster.broker.is_connected(&id) => {
+            Act::Connect(id)
+                if self.cluster.knows(&id) && self.is_up(&id) && !self.cluster.broker.is_connected(&id) =>
+            {
                 self.cluster.connect(&id);
             }
             Act::GiveUp(id) if self.cluster.broker.is_stalled(&id) => {
@@ -163,6 +169,7 @@ impl Life {
             Act::Resume(id) => self.cluster.resume(&id),
             Act::LetThrough(id) => self.cluster.let_through(&id),
             Act::MakeRoom(id) => self.make_room(&id),
+            Act::EndRogue => self.end_second_tracker(),
             Act::Start(_) | Act::Connect(_) | Act::GiveUp(_) | Act::Notice(_) => {}
         }
         Ok(())
@@ -171,6 +178,10 @@ impl Life {
     fn make_room(&mut self, id: &ClientId) {
         let place = self.torrents.iter().position(|torrent| torrent == id);
         let writes = place.map_or(Duration::ZERO, |place| self.setting.writes[place]);
-        self.cluster.torrent_node_mut(id.as_str()).writes = Writes::Within(writes);
+        match self.cluster.node_mut(id) {
+            Node::Tracker(node) => node.is_full = false,
+            Node::Torrent(node) => node.writes = Writes::Within(writes),
+            Node::SpecTracker(_) | Node::SpecTorrent(_) => {}
+        }
     }
 }

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use protocol::{ClientId, Hash};
 
+use crate::sim::cluster::client;
 use crate::sim::node::Node;
 use crate::sim::torrent_node::{TorrentNode, Writes};
-use crate::sim::tracker_node::TrackerDisk;
+use crate::sim::tracker_node::{TrackerDisk, TrackerNode};
 
 use super::Life;
 use super::agenda::Act;
@@ -15,6 +16,11 @@ use super::violation::Violation;
 
 /// After so long without a packet the broker gives a client up.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
+
+/// The tracker that should not be. Where a broker has several nodes it may even have the first one's identifier; here it has its own.
+fn second_tracker() -> ClientId {
+    client("second-tracker")
+}
 
 impl Life {
     /// Something goes wrong, if it can now.
@@ -32,11 +38,12 @@ impl Life {
             Fault::Partition => self.cut_off(&anybody),
             Fault::PowerCut => self.cut_power(),
             Fault::BrokerRestart => self.restart_broker(),
-            Fault::FullDisk => self.fill_disk(&torrent),
+            Fault::FullDisk => self.fill_disk(&anybody),
             Fault::WipedTorrent => self.wipe_torrent(&torrent),
             Fault::WipedTracker => self.wipe_tracker(),
             Fault::Rot => self.rot(&anybody),
             Fault::Scrub => self.scrub(&anybody),
+            Fault::SecondTracker => self.start_second_tracker(),
         };
         if happened {
             self.figures.count(format!("{fault:?}"));
@@ -182,9 +189,7 @@ impl Life {
         if with_broker {
             self.lose_broker();
         }
-        let mut machines = self.torrents.clone();
-        machines.push(self.cluster.tracker_id());
-        for id in machines {
+        for id in self.machines() {
             if (everywhere || self.draw.chance(1, 2)) && self.cluster.node(&id).is_running() {
                 self.cluster.fall(&id);
                 self.comes_back(&id);
@@ -199,9 +204,7 @@ impl Life {
     }
 
     fn lose_broker(&mut self) {
-        let mut machines = self.torrents.clone();
-        machines.push(self.cluster.tracker_id());
-        let connected = machines.into_iter().filter(|id| self.cluster.broker.is_connected(id));
+        let connected = self.machines().into_iter().filter(|id| self.cluster.broker.is_connected(id));
         let connected: Vec<ClientId> = connected.collect();
         let (by_signal, at_once) = self.setting.profile.retained_survives;
         let keeps_retained = if self.draw.chance(1, 2) { by_signal } else { at_once };
@@ -213,11 +216,47 @@ impl Life {
         self.cluster.torrent_node_mut(id.as_str())
     }
 
+    /// Some disks take nothing more until their process is started again: after a sync that failed a store writes no more.
     fn fill_disk(&mut self, id: &ClientId) -> bool {
-        self.torrent_node_mut(id).writes = Writes::Fail;
+        match self.cluster.node_mut(id) {
+            Node::Tracker(node) => node.is_full = true,
+            Node::Torrent(node) => node.writes = Writes::Fail,
+            Node::SpecTracker(_) | Node::SpecTorrent(_) => {}
+        }
         let long = self.draw.wait(Duration::from_secs(40));
-        self.agenda.push(self.cluster.now + long, Act::MakeRoom(id.clone()));
+        if self.draw.chance(2, 3) {
+            self.agenda.push(self.cluster.now + long, Act::MakeRoom(id.clone()));
+        }
         true
+    }
+
+    fn start_second_tracker(&mut self) -> bool {
+        let id = second_tracker();
+        if self.cluster.knows(&id) {
+            return false;
+        }
+        let node = TrackerNode::new(&id, self.cluster.topics(), self.setting.tracker_config());
+        self.cluster.add(&id, Node::Tracker(Box::new(node)));
+        let long = self.draw.wait(Duration::from_secs(60));
+        self.agenda.push(self.cluster.now + long, Act::EndRogue);
+        true
+    }
+
+    pub(super) fn end_second_tracker(&mut self) {
+        let id = second_tracker();
+        if self.cluster.knows(&id) {
+            if self.is_up(&id) && self.draw.chance(1, 2) {
+                self.cluster.shut_down(id.as_str());
+            }
+            self.cluster.forget(&id);
+        }
+    }
+
+    /// Everybody's machine.
+    pub(super) fn machines(&self) -> Vec<ClientId> {
+        let mut machines = self.torrents.clone();
+        machines.extend(self.cluster.tracker_nodes().map(|(id, _)| id.clone()));
+        machines
     }
 
     /// Whether the copies of these fragments may be destroyed there: if not, only in a cruel life.

@@ -1,10 +1,11 @@
 //! What users do meanwhile: files go in, are deleted, go in again; torrents are emptied.
 
 use distribution::RequestId;
-use protocol::Hash;
+use protocol::{ClientId, Hash};
 
 use crate::sim::cluster::FRAGMENT_SIZE_BYTES;
 use crate::sim::content::Content;
+use crate::sim::torrent_node::TorrentNode;
 
 use super::Life;
 use super::ledger::Standing;
@@ -24,13 +25,30 @@ impl Life {
             5 | 6 => self.upload_again(),
             7 | 8 => self.remove(),
             _ => {
-                let place = self.draw.below(self.torrents.len());
-                let (id, is_draining) = (self.torrents[place].to_string(), self.draw.chance(1, 2));
-                self.note(&format!("drain {id}: {is_draining}"));
-                self.cluster.drain(&id, is_draining);
-                Ok(())
+                self.empty_torrents();
+                self.ledger.check_nothing_lost(&self.cluster)
             }
         }
+    }
+
+    /// A torrent is being emptied, or no longer; or one that is empty enough leaves for good, and another takes its place.
+    fn empty_torrents(&mut self) {
+        let tracker = self.cluster.tracker();
+        let is_ready = |id: &&ClientId| tracker.drain_remaining(id) == Some(0) && self.is_up(id);
+        let ready = self.torrents.iter().find(is_ready).cloned();
+        if let Some(id) = ready.filter(|_| self.draw.chance(2, 3)) {
+            self.note(&format!("{id} leaves for good"));
+            self.figures.count("Retired");
+            self.ledger.retired(&self.cluster, &id);
+            self.cluster.shut_down(id.as_str());
+            let disk = TorrentNode::empty_disk(&mut self.cluster.rng);
+            self.cluster.torrent_node_mut(id.as_str()).disk = disk;
+            return self.comes_back(&id);
+        }
+        let place = self.draw.below(self.torrents.len());
+        let (id, is_draining) = (self.torrents[place].to_string(), self.draw.chance(2, 3));
+        self.note(&format!("drain {id}: {is_draining}"));
+        self.cluster.drain(&id, is_draining);
     }
 
     fn new_content(&mut self) -> Content {

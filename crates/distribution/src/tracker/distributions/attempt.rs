@@ -10,6 +10,7 @@ use super::flight::{InFlight, Phase};
 use crate::candidates::ranked;
 use crate::command::{Audience, TrackerCommand};
 use crate::limits::SPARE_CANDIDATES;
+use crate::rules::Rule;
 use crate::time::Moment;
 use crate::tracker::Tracker;
 use crate::view::Change;
@@ -176,6 +177,9 @@ impl Tracker {
         };
         let receivers = BTreeSet::from([client.clone()]);
         let ended = FragmentDistributionEnded { hash: fragment, size_bytes, receivers: receivers.clone() };
+        if self.view.holds(client, &fragment) && !Rule::RepeatsAreAnswered.is_kept() {
+            return;
+        }
         if self.view.holds(client, &fragment) {
             // *Ended* has no direct topic; the other torrents find nothing in it that they do not know.
             return self.answer(Audience::All, id, ended);

@@ -7,6 +7,7 @@ use protocol::{ClientId, Hash, Revision};
 use super::Tries;
 use crate::command::TrackerCommand;
 use crate::copies::Copies;
+use crate::rules::Rule;
 use crate::time::Moment;
 use crate::tracker::Tracker;
 
@@ -117,7 +118,9 @@ impl Tracker {
     /// Whether enough holders have confirmed the change that made them holders (S6).
     fn is_confirmed(&self, fragment: &Hash, revision: Revision) -> bool {
         let confirmed = self.view.lasting_holders(fragment).filter(|holder| {
-            self.members.registered(holder).is_some_and(|member| member.has_confirmed(revision))
+            let member = self.members.registered(holder);
+            member.is_some_and(|member| member.has_confirmed(revision))
+                || !Rule::ReleaseWhenConfirmed.is_kept()
         });
         confirmed.count() >= self.needed(fragment)
     }
