@@ -52,7 +52,11 @@ fn a_torrent_whose_fragments_are_not_known_may_not_go() {
     cluster.crash("tracker");
     cluster.restart("tracker");
     cluster.run_for(Duration::from_secs(15));
-    assert_ne!(cluster.tracker().drain_remaining(&client("t1")), Some(0), "nobody has told yet what is where");
+    assert_ne!(
+        cluster.tracker().drain_remaining(&client("t1")),
+        Some(0),
+        "nobody has told yet what is where"
+    );
     ["t2", "t3"].into_iter().for_each(|id| cluster.restart(id));
     cluster.connect(&client("t1"));
     cluster.settle();
