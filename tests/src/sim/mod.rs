@@ -6,6 +6,7 @@
 //! | `happenings` | what happens to participants: cut off, stopped, fallen |
 //! | `broker`, `faults` | the bus, and what goes wrong on it |
 //! | `tracker_node`, `torrent_node`, `fuse` | the shells around the real machines, and where they may end |
+//! | `store` | the real store of fragments on a simulated disk, behind some torrents |
 //! | `spec_tracker`, `spec_torrent` | participants that know nothing but the specification |
 //! | `fetching` | what the tracker gets from holders to repair it |
 //! | `checks` | what must hold at rest, and over the whole trace |
@@ -25,6 +26,7 @@ mod node;
 mod rng;
 mod spec_torrent;
 mod spec_tracker;
+mod store;
 mod time;
 mod torrent_node;
 mod tracker_node;
@@ -41,5 +43,6 @@ pub use node::Node;
 pub use rng::Rng;
 pub use spec_torrent::{SpecTorrent, Standing};
 pub use spec_tracker::SpecTracker;
+pub use store::RealStore;
 pub use torrent_node::{TorrentDisk, TorrentNode, TorrentSetup, Writes};
 pub use tracker_node::{Outcome, TrackerDisk, TrackerNode};

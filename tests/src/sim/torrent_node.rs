@@ -21,6 +21,7 @@ use uuid::Uuid;
 use super::broker::Publication;
 use super::fuse::{Blown, Fuse};
 use super::rng::Rng;
+use super::store::RealStore;
 use super::tracker_node::is_checked_in_full;
 
 /// How the disk behaves when a fragment is written.
@@ -47,9 +48,58 @@ pub struct TorrentDisk {
     pub remembered: RememberedTracker,
     /// Fragments whose bytes have gone bad, which nobody has found yet.
     pub rotten: BTreeSet<Hash>,
+    /// The real store, which has to have the same fragments; without one they are only remembered here.
+    pub store: Option<RealStore>,
 }
 
 impl TorrentDisk {
+    /// The bytes of a fragment go bad.
+    pub fn rot(&mut self, fragment: Hash) {
+        if let (Some(store), Some(data)) = (&self.store, self.fragments.get(&fragment))
+            && !self.rotten.contains(&fragment)
+        {
+            store.rot(&fragment, data);
+        }
+        self.rotten.insert(fragment);
+    }
+
+    fn delete(&mut self, fragments: &[Hash]) {
+        if let Some(store) = &self.store {
+            store.delete(fragments);
+        }
+        self.forget(fragments);
+    }
+
+    fn forget(&mut self, fragments: &[Hash]) {
+        for fragment in fragments {
+            self.fragments.remove(fragment);
+            self.rotten.remove(fragment);
+        }
+    }
+
+    fn put(&mut self, fragment: Hash, data: Bytes) {
+        if let Some(store) = &self.store {
+            store.put(fragment, data.clone());
+        }
+        self.fragments.insert(fragment, data);
+    }
+
+    /// The real store was opened again: it must have all that it was known to have, and may have some of what it was being told.
+    fn compare(&mut self, under_way: &BTreeMap<Hash, Bytes>) {
+        let Some(store) = &self.store else { return };
+        let found = store.content();
+        for fragment in self.fragments.keys() {
+            let is_there = found.contains_key(fragment);
+            assert_ne!(is_there, self.rotten.contains(fragment), "{fragment:?} was stored, or was bad");
+        }
+        for (fragment, data) in &found {
+            let known = self.fragments.get(fragment).or_else(|| under_way.get(fragment));
+            assert_eq!(known, Some(data), "{fragment:?} was deleted, or never stored");
+        }
+        // What went bad may be listed or not. It is found at the first reading of all, here or there.
+        self.fragments.extend(found);
+    }
+
     /// Whether the bytes of a fragment are there and good.
     #[must_use]
     pub fn has_good(&self, fragment: &Hash) -> bool {
@@ -141,6 +191,7 @@ impl TorrentNode {
             fragments: BTreeMap::new(),
             remembered: RememberedTracker::default(),
             rotten: BTreeSet::new(),
+            store: None,
         }
     }
 
@@ -159,6 +210,10 @@ impl TorrentNode {
         let stored: Vec<(Hash, u64)> =
             self.disk.fragments.iter().map(|(hash, data)| (*hash, data.len() as u64)).collect();
         let (view, remembered) = (self.disk.view.clone(), self.disk.remembered);
+        if let Some(store) = &mut self.disk.store {
+            store.restart();
+            self.disk.compare(&BTreeMap::new());
+        }
         self.written = view.clone();
         self.unflushed.clear();
         self.fuse.replace();
@@ -182,10 +237,17 @@ impl TorrentNode {
             }
             self.disk.view.set_revision(revision);
         }
-        for write in std::mem::take(&mut self.under_way) {
-            if rng.chance(1, 3) && self.writes != Writes::Fail && Hash::of(&write.data) == write.fragment {
-                self.disk.fragments.insert(write.fragment, write.data);
-            }
+        let under_way = std::mem::take(&mut self.under_way).into_iter();
+        let under_way = under_way.filter(|write| Hash::of(&write.data) == write.fragment);
+        let mut under_way: BTreeMap<Hash, Bytes> =
+            under_way.map(|write| (write.fragment, write.data)).collect();
+        under_way.retain(|_, _| self.writes != Writes::Fail);
+        if let Some(store) = &mut self.disk.store {
+            store.fall(under_way.clone(), rng);
+            self.disk.compare(&under_way);
+        } else {
+            under_way.retain(|_, _| rng.chance(1, 3));
+            self.disk.fragments.extend(under_way);
         }
         self.crash();
     }
@@ -237,10 +299,10 @@ impl TorrentNode {
 
     /// The bytes of these fragments go bad: the store finds it and sets them aside, and the machine is told.
     pub fn damage(&mut self, fragments: &[Hash], now: Moment, rng: &mut Rng) -> Vec<Publication> {
-        for fragment in fragments {
-            self.disk.fragments.remove(fragment);
-            self.disk.rotten.remove(fragment);
+        if let Some(store) = &self.disk.store {
+            store.set_aside(fragments);
         }
+        self.disk.forget(fragments);
         self.input(TorrentInput::Damaged { fragments: fragments.to_vec() }, now, rng)
     }
 
@@ -263,12 +325,15 @@ impl TorrentNode {
         };
         let Write { fragment, data, .. } = self.under_way.remove(place);
         let result = if self.writes == Writes::Fail {
+            if let Some(store) = &self.disk.store {
+                store.put_without_room(fragment, data);
+            }
             Err("the disk is full".to_owned())
         } else if Hash::of(&data) != fragment {
             Err("the bytes do not match the hash".to_owned())
         } else {
             let size_bytes = data.len() as u64;
-            self.disk.fragments.insert(fragment, data);
+            self.disk.put(fragment, data);
             Ok(size_bytes)
         };
         self.input(TorrentInput::Stored { fragment, result }, now, rng)
@@ -320,11 +385,8 @@ impl TorrentNode {
                     // The view that no longer needs them is durable before they go.
                     self.flush()?;
                     self.fuse.point()?;
-                    for fragment in fragments {
-                        self.disk.fragments.remove(&fragment);
-                        self.disk.rotten.remove(&fragment);
-                        self.deleted.push(fragment);
-                    }
+                    self.disk.delete(&fragments);
+                    self.deleted.extend(fragments);
                     self.fuse.point()?;
                 }
             }

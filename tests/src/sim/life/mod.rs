@@ -28,6 +28,7 @@ use crate::sim::clock::Clock;
 use crate::sim::cluster::{Cluster, client};
 use crate::sim::node::Node;
 use crate::sim::rng::Rng;
+use crate::sim::store::RealStore;
 use crate::sim::torrent_node::Writes;
 
 pub use agenda::{Act, Agenda};
@@ -70,8 +71,10 @@ impl Life {
         }
         cluster.start_tracker(setting.tracker_config());
         for (id, writes) in torrents.iter().zip(&setting.writes) {
-            cluster.start_torrent(id.as_str());
-            cluster.torrent_node_mut(id.as_str()).writes = Writes::Within(*writes);
+            let mut node = cluster.new_torrent(id.as_str());
+            node.disk.store = setting.is_stored.then(|| RealStore::new(&mut cluster.rng));
+            node.writes = Writes::Within(*writes);
+            cluster.start_torrent_with(node, id.as_str());
         }
         let ledger = Ledger::new(setting.copies);
         let (agenda, figures) = (Agenda::default(), Figures { seeds: 1, ..Figures::default() });

@@ -6,6 +6,7 @@ use protocol::{ClientId, Hash};
 
 use crate::sim::cluster::client;
 use crate::sim::node::Node;
+use crate::sim::store::RealStore;
 use crate::sim::torrent_node::{TorrentNode, Writes};
 use crate::sim::tracker_node::{TrackerDisk, TrackerNode};
 
@@ -283,9 +284,16 @@ impl Life {
             self.cluster.fall(id);
             self.comes_back(id);
         }
-        let disk = TorrentNode::empty_disk(&mut self.cluster.rng);
-        self.torrent_node_mut(id).disk = disk;
+        self.replace_disk(id);
         true
+    }
+
+    /// An empty disk, with a real store on it in some lives.
+    pub(super) fn replace_disk(&mut self, id: &ClientId) {
+        let rng = &mut self.cluster.rng;
+        let mut disk = TorrentNode::empty_disk(rng);
+        disk.store = self.setting.is_stored.then(|| RealStore::new(rng));
+        self.torrent_node_mut(id).disk = disk;
     }
 
     fn wipe_tracker(&mut self) -> bool {
@@ -320,7 +328,7 @@ impl Life {
                 self.cluster.tracker_node_mut().disk.rotten.insert(*fragment);
             } else {
                 self.ledger.destroyed_on_torrent(&self.cluster, fragment, id);
-                self.torrent_node_mut(id).disk.rotten.insert(*fragment);
+                self.torrent_node_mut(id).disk.rot(*fragment);
             }
         }
         !hit.is_empty()

@@ -37,6 +37,8 @@ pub struct Setting {
     pub faults_of_hundred: usize,
     /// Whether disks are destroyed beyond what is promised.
     pub is_cruel: bool,
+    /// Whether the torrents keep their fragments in the real store.
+    pub is_stored: bool,
     /// For how long things happen.
     pub stretch: Duration,
     /// The longest pause between two of them.
@@ -74,6 +76,7 @@ impl Setting {
             faults: Fault::ALL.iter().filter_map(|fault| Self::weight(*fault, draw)).collect(),
             faults_of_hundred: 20 + draw.below(60),
             is_cruel: draw.chance(1, 8),
+            is_stored: draw.chance(1, 6),
             stretch: Duration::from_secs(120 + draw.below(90) as u64),
             pause: Duration::from_millis([500, 3_000, 8_000, 20_000][draw.below(4)]),
         }

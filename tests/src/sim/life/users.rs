@@ -5,7 +5,6 @@ use protocol::{ClientId, Hash};
 
 use crate::sim::cluster::FRAGMENT_SIZE_BYTES;
 use crate::sim::content::Content;
-use crate::sim::torrent_node::TorrentNode;
 
 use super::Life;
 use super::ledger::Standing;
@@ -41,8 +40,7 @@ impl Life {
             self.figures.count("Retired");
             self.ledger.retired(&self.cluster, &id);
             self.cluster.shut_down(id.as_str());
-            let disk = TorrentNode::empty_disk(&mut self.cluster.rng);
-            self.cluster.torrent_node_mut(id.as_str()).disk = disk;
+            self.replace_disk(&id);
             return self.comes_back(&id);
         }
         let place = self.draw.below(self.torrents.len());
