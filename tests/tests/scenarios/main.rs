@@ -17,7 +17,6 @@ mod leases;
 mod log;
 mod lost_and_doubled;
 mod presence;
-mod random;
 mod release;
 mod removal;
 mod repairs;

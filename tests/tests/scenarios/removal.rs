@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use distribution::RequestRefused;
-use mds_tests::sim::{Cluster, Fate, Nth, Outcome, Rule, Writes, client};
+use mds_tests::sim::{Cluster, Fate, Nth, Outcome, Rule, Writes, client, tracker_config};
 use protocol::{EventKind, Hash};
 
 fn bytes_everywhere(cluster: &Cluster) -> usize {
@@ -24,6 +24,28 @@ fn a_file_is_deleted_with_the_fragments_that_nothing_else_uses() {
     cluster.settle();
     assert_eq!(bytes_everywhere(&cluster), 8);
     assert_eq!(cluster.torrent("t1").view().files().keys().collect::<Vec<_>>(), [&kept]);
+}
+
+#[test]
+fn what_is_deleted_and_uploaded_again_during_a_join_does_not_count_as_held() {
+    let config = distribution::TrackerConfig { copies: "1".parse().unwrap(), ..tracker_config() };
+    let mut cluster = Cluster::new(20);
+    cluster.start_tracker(config);
+    cluster.start_torrent("t1");
+    cluster.settle();
+    let bytes = cluster.rng.content(10 * 1024);
+    let file = cluster.put(bytes.clone());
+    cluster.settle();
+    cluster.crash("t1");
+    let late = Rule::new(Fate::Delay(Duration::from_secs(3))).of(EventKind::ClientJoinSucceeded);
+    cluster.broker.faults.rules.push(late);
+    cluster.restart("t1");
+    // The answer counts what t1 lists; by the time it is confirmed t1 has been told to delete that.
+    cluster.run_for(Duration::from_secs(1));
+    cluster.remove(file);
+    cluster.put(bytes);
+    cluster.settle();
+    assert_eq!(cluster.tracker().view().fewest_holders(&file), Some(1));
 }
 
 #[test]

@@ -48,6 +48,7 @@ impl Tracker {
         self.apply_all(std::slice::from_ref(&tombstones));
         self.commit(vec![removed, tombstones], FileRemoved { hash });
         self.commands.push_back(TrackerCommand::Accepted { request });
+        self.joins.give_up(&unused);
         self.give_up(unused);
         // What had no room may have some now.
         self.wake_repairs();

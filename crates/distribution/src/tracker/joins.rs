@@ -3,7 +3,7 @@
 //! Alternative 1 and 2 (request or answer lost): the torrent asks again and gets the same answer. Alternative 3: denied. Alternative 4
 //! (confirmation lost): the pending join expires here and the torrent, which has not seen itself registered, asks again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::event::{ClientJoinDenied, ClientJoinRequested, Issuer, TrackerEnvelope};
 use protocol::{ClientId, DeniedCode, EventId, Features, Hash};
@@ -53,6 +53,13 @@ impl Joins {
         self.pending.get(&issuer.client).is_some_and(|join| {
             join.issuer.instance == issuer.instance && join.issuer.incarnation > issuer.incarnation
         })
+    }
+
+    /// No file uses these fragments any more. Whoever is joining deletes them when it hears of that, also if another file uses them by then.
+    pub fn give_up(&mut self, fragments: &BTreeSet<Hash>) {
+        for join in self.pending.values_mut() {
+            join.adoption.stored.retain(|fragment| !fragments.contains(fragment));
+        }
     }
 
     pub fn is_pending(&self, client: &ClientId) -> bool {
