@@ -25,8 +25,18 @@ async fn with_a_large_file(of_tracker: &[&str]) -> (Mosquitto, Recorder, Service
     let all = [&["--copies", "2"], of_tracker].concat();
     let service = Service::start(site, 3, &all).await;
     let digest = service.tracker.client.put("large.bin", Cursor::new(content(31, MEBIBYTES << 20))).await;
-    service.tracker.client.counts_copies(&digest, 2).await;
+    is_settled(&service, &digest).await;
     (broker, recorder, service, digest)
+}
+
+/// Waits until the file has its copies and the tracker, whom the holders have confirmed them, has let go of its own.
+async fn is_settled(service: &Service, digest: &str) {
+    service.tracker.client.counts_copies(digest, 2).await;
+    let fragments = fragments_of(service, digest).await;
+    until("the tracker has let go of its own copies", async || {
+        service.tracker.client.held(fragments.iter().cloned().collect()).await == 0
+    })
+    .await;
 }
 
 impl Service {
@@ -62,16 +72,16 @@ async fn a_holder_that_is_killed_is_suspect_at_once_gone_with_its_lease_and_then
     service.torrents[0].daemon.kill();
     let killed = Instant::now();
     service.is_in_state("t1", ServerState::Suspect).await;
-    measured("a holder is killed: suspect after", killed);
+    measured("a holder was killed; suspect", killed);
     assert_eq!(recorder.count(unregistered), 0, "its lease lasts");
     assert_eq!(starts(&recorder, &fragments), before, "nothing is repaired before its lease ends");
 
     let end = recorder.hears("the end of its lease", 1, unregistered).await;
-    measured("a holder is killed: unregistered after", killed);
+    measured("a holder was killed; unregistered", killed);
     let gone = Instant::now();
     assert_eq!(end.text("Reason"), "LeaseExpired");
     service.tracker.client.counts_copies(&digest, 2).await;
-    measured("full copies of 100 MiB, with repair_after = 2 s, after its lease ended:", gone);
+    measured("full copies of 100 MiB, with repair_after = 2 s, after its lease ended", gone);
     assert!(starts(&recorder, &fragments) > before);
     service.torrents.remove(0);
     service.all_have_joined().await;
@@ -85,7 +95,7 @@ async fn is_back_in_time(with_lease_ended: bool) {
     let (_broker, recorder, site) = recorded_site().await;
     let mut service = Service::start(site, 3, &["--copies", "2", "--fragment-size", "65536"]).await;
     let digest = service.tracker.client.put("kept.bin", Cursor::new(content(32, 8 << 20))).await;
-    service.tracker.client.counts_copies(&digest, 2).await;
+    is_settled(&service, &digest).await;
     let fragments = fragments_of(&service, &digest).await;
     let before = starts(&recorder, &fragments);
 
@@ -136,7 +146,7 @@ async fn everybody_is_registered_again_after_the_broker_has_lost_its_state() {
     })
     .await;
     service.all_have_joined().await;
-    measured("the broker has lost its state: all registered again after", restarted);
+    measured("the broker has lost its state: all registered again", restarted);
     let digest = service.tracker.client.put("after.bin", Cursor::new(content(34, 100_000))).await;
     service.tracker.client.counts_copies(&digest, 2).await;
 }
@@ -157,7 +167,7 @@ async fn a_tracker_that_was_killed_distributes_again_soon_after_its_start() {
     let started = Instant::now();
     let tracker = service.site.tracker("tracker", &slowly);
     recorder.hears("a distribution that has ended since", before + 1, is_end).await;
-    measured("a tracker was killed: it distributes again after its start after", started);
+    measured("a tracker was killed: it distributes again, after its start", started);
     service.tracker = Server::of(tracker).await;
     service.tracker.client.counts_copies(&digest, 2).await;
     service.all_have_joined().await;
