@@ -21,6 +21,7 @@ pub struct Site {
     brokers: Vec<String>,
     started: AtomicUsize,
     topic_prefix: Option<String>,
+    with_http: bool,
     directory: TempDir,
 }
 
@@ -42,13 +43,20 @@ impl Site {
     #[must_use]
     pub fn at_nodes(brokers: Vec<String>) -> Self {
         let directory = TempDir::with_prefix("daemons-").expect("a temporary directory can be made");
-        Self { brokers, started: AtomicUsize::new(0), topic_prefix: None, directory }
+        Self { brokers, started: AtomicUsize::new(0), topic_prefix: None, with_http: false, directory }
     }
 
     /// The same with a prefix before every topic.
     #[must_use]
     pub fn with_topic_prefix(mut self, prefix: &str) -> Self {
         self.topic_prefix = Some(prefix.to_owned());
+        self
+    }
+
+    /// The same where every daemon serves HTTP, too: [`Daemon::http`] says where.
+    #[must_use]
+    pub fn with_http(mut self) -> Self {
+        self.with_http = true;
         self
     }
 
@@ -124,7 +132,8 @@ impl Site {
         command.arg("--data-dir").arg(&data_directory);
         let listen = format!("{}:0", own_address());
         let node = self.started.fetch_add(1, Ordering::Relaxed) % self.brokers.len();
-        command.args(["--broker", &self.brokers[node], "--listen", &listen, "--http", "off"]);
+        let http = if self.with_http { &listen } else { "off" };
+        command.args(["--broker", &self.brokers[node], "--listen", &listen, "--http", http]);
         if let Some(prefix) = &self.topic_prefix {
             command.args(["--topic-prefix", prefix]);
         }
@@ -154,8 +163,10 @@ impl Daemon {
                 command.env_remove(variable);
             }
         }
-        // An earlier run's address would be taken for this one's.
-        let _ = fs::remove_file(data_directory.join("endpoint"));
+        // An earlier run's addresses would be taken for this one's.
+        for file in ["endpoint", "http"] {
+            let _ = fs::remove_file(data_directory.join(file));
+        }
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -202,7 +213,19 @@ impl Daemon {
     /// # Panics
     /// If it ends before, or does not come up.
     pub async fn endpoint(&mut self) -> String {
-        let file = self.data_directory.join("endpoint");
+        self.address("endpoint").await
+    }
+
+    /// Where it serves HTTP, `host:port`, as soon as it does.
+    ///
+    /// # Panics
+    /// As [`Daemon::endpoint`].
+    pub async fn http(&mut self) -> String {
+        self.address("http").await
+    }
+
+    async fn address(&mut self, file: &str) -> String {
+        let file = self.data_directory.join(file);
         let what = format!("{} writes where it listens", self.name);
         eventually(&what, async || {
             assert!(self.is_running(), "{} ended:\n{}", self.name, self.output());

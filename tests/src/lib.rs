@@ -5,6 +5,7 @@ pub mod brokers;
 pub mod certificates;
 pub mod client;
 pub mod daemons;
+pub mod http;
 pub mod loopback;
 pub mod mosquitto;
 pub mod mqtt;

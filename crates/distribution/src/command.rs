@@ -100,6 +100,7 @@ pub enum TrackerCommand {
 
 /// What a torrent wants done.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "a command is carried out at once: few are ever kept")]
 pub enum TorrentCommand {
     /// Make these changes of the view durable, and the revision that they lead to. They are one step: all or nothing.
     Persist {

@@ -10,6 +10,7 @@ pub mod fragmenting;
 pub mod ids;
 pub mod limits;
 pub mod placement;
+pub mod rules;
 pub mod time;
 pub mod torrent;
 pub mod tracker;

@@ -32,6 +32,7 @@ use crate::connection::{ConnectError, Connector, Presence};
 use crate::delivering::{Deliverer, Delivery};
 use crate::fetching::{Fetched, Fetcher};
 use crate::requests::{Refused, Reply, Request};
+use crate::single_copies::SingleCopies;
 
 /// Inputs taken before what follows from them is carried out.
 const BATCH: usize = 256;
@@ -77,6 +78,7 @@ pub struct EventLoop {
     unreadable: mpsc::UnboundedReceiver<Hash>,
     fetched: mpsc::UnboundedReceiver<Fetched>,
     report_fetched: mpsc::UnboundedSender<Fetched>,
+    single_copies: SingleCopies,
     last_request: u64,
     replies: BTreeMap<RequestId, Reply>,
 }
@@ -89,11 +91,16 @@ impl EventLoop {
     pub fn new(parts: Parts) -> Result<Self, Failure> {
         let (report_unreadable, unreadable) = mpsc::unbounded_channel();
         let (report_fetched, fetched) = mpsc::unbounded_channel();
-        let deliverer =
-            Deliverer::start(parts.store.fragments().clone(), parts.own.clone(), report_unreadable);
+        let deliverer = Deliverer::start(
+            parts.store.fragments().clone(),
+            parts.own.clone(),
+            report_unreadable,
+            parts.metrics.clone(),
+        );
         let deliverer = deliverer.map_err(|error| {
             Failure::text(ExitCode::Failed, format!("no thread to deliver fragments: {error}"))
         })?;
+        let single_copies = single_copies(&parts)?;
         let connector = parts.connector.clone();
         let id = parts.config.common.topics.tracker_client_id();
         Ok(Self {
@@ -106,6 +113,7 @@ impl EventLoop {
             unreadable,
             fetched,
             report_fetched,
+            single_copies,
             last_request: 0,
             replies: BTreeMap::new(),
         })
@@ -312,6 +320,11 @@ impl EventLoop {
                 let applied = self.parts.store.view().apply(&changes, revision);
                 applied.map_err(|error| store_failed(&error))?;
                 must_flush = true;
+                let machine = &self.parts.machine;
+                let (view, copies) = (machine.view(), machine.config().copies);
+                for took in self.single_copies.note(&changes, view, copies, Instant::now().into_std()) {
+                    self.parts.metrics.single_copy_seconds.observe(took.as_secs_f64());
+                }
             } else if let TrackerCommand::RememberEpoch { epoch } = command {
                 let stored = self.parts.store.meta().set(storage::meta::EPOCH, &epoch.0);
                 stored.map_err(|error| store_failed(&error))?;
@@ -388,6 +401,7 @@ impl EventLoop {
     }
 
     fn say(&self, to: &Audience, envelope: &TrackerEnvelope, event: &TrackerEvent) {
+        self.parts.metrics.said(event.kind().name(), self.link.is_up());
         let Some(outbox) = self.link.outbox() else { return };
         let topic = self.topic(event.kind(), to);
         let payload = encode_tracker(envelope, event);
@@ -403,14 +417,25 @@ impl EventLoop {
         let (metrics, view) = (&self.parts.metrics, self.parts.machine.view());
         metrics.broker_connected.set(i64::from(is_up));
         metrics.files.set(view.files().len() as i64);
-        metrics.fragments.set(view.fragment_count() as i64);
         metrics.torrents_registered.set(view.clients().len() as i64);
         Metrics::set(&metrics.view_revision, view.revision().0);
         Metrics::set(&metrics.repairs_pending, self.parts.machine.repairs_pending() as u64);
         Metrics::set(&metrics.distributions_pending, self.parts.machine.undistributed() as u64);
         Metrics::set(&metrics.stored_fragments, self.parts.store.fragments().len());
         Metrics::set(&metrics.stored_bytes, self.parts.store.fragments().used_bytes());
+        Metrics::set(&metrics.single_copy_fragments, self.single_copies.len() as u64);
+        metrics.set_single_copy_since(self.single_copies.oldest());
     }
+}
+
+/// What was accepted before the start and has too few holders.
+fn single_copies(parts: &Parts) -> Result<SingleCopies, Failure> {
+    let mut single_copies = SingleCopies::default();
+    let own: Result<Vec<_>, _> = parts.store.fragments().inventory().collect();
+    let own = own.map_err(|error| Failure::new(ExitCode::Store, error))?.into_iter().map(|(hash, _)| hash);
+    let copies = parts.machine.config().copies;
+    single_copies.accept(own, parts.machine.view(), copies, std::time::Instant::now());
+    Ok(single_copies)
 }
 
 fn catalog<'a>(parts: &'a Parts, clock: Clock, id: &'a ClientId, connected: bool) -> TrackerCatalog<'a> {

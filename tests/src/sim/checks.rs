@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use protocol::event::{TorrentEvent, TrackerEvent};
-use protocol::{ClientId, EventKind, Hash, Heard, Limits, Role};
+use protocol::{ClientId, EventKind, Hash, Heard, InstanceId, Limits, Role};
 
 use super::cluster::Cluster;
 use super::node::Node;
@@ -212,7 +212,7 @@ struct Checker {
     requested: BTreeSet<(Hash, ClientId)>,
     delivered: BTreeSet<(Hash, ClientId)>,
     obtained: BTreeSet<(Hash, ClientId)>,
-    revisions: BTreeMap<(u64, u64), EventKind>,
+    revisions: BTreeMap<(u64, Option<InstanceId>, u64), EventKind>,
 }
 
 impl Checker {
@@ -237,7 +237,8 @@ impl Checker {
                         | EventKind::FragmentDistributionEnded
                 );
                 if let (Some(epoch), Some(revision), true) = (envelope.epoch, envelope.revision, is_change)
-                    && let Some(other) = self.revisions.insert((epoch.0, revision.0), event.kind())
+                    && let Some(other) =
+                        self.revisions.insert((epoch.0, envelope.instance, revision.0), event.kind())
                 {
                     return Err(format!("revision {revision} of epoch {epoch} is also that of {other}"));
                 }

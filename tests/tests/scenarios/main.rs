@@ -21,4 +21,5 @@ mod random;
 mod release;
 mod removal;
 mod repairs;
+mod sabotage;
 mod spec_only;

@@ -26,7 +26,7 @@ fn a_file_is_deleted_with_the_fragments_that_nothing_else_uses() {
 }
 
 #[test]
-fn a_torrent_that_was_away_does_not_bring_a_deleted_file_back() {
+pub fn a_torrent_that_was_away_does_not_bring_a_deleted_file_back() {
     for tracker_restarts in [false, true] {
         let mut cluster = Cluster::with_torrents(2, &["t1", "t2", "t3"]);
         let file = cluster.put_random(10);
@@ -48,7 +48,7 @@ fn a_torrent_that_was_away_does_not_bring_a_deleted_file_back() {
 }
 
 #[test]
-fn even_one_that_has_forgotten_which_file_its_fragments_were_of() {
+pub fn even_one_that_has_forgotten_which_file_its_fragments_were_of() {
     let mut cluster = Cluster::with_torrents(3, &["t1", "t2"]);
     let file = cluster.put_random(10);
     cluster.settle();

@@ -52,6 +52,8 @@ impl Tracker {
         self.commit(vec![removed, tombstones], FileRemoved { hash });
         self.commands.push_back(TrackerCommand::Accepted { request });
         self.give_up(unused);
+        // What had no room may have some now.
+        self.wake_repairs();
     }
 
     fn publish_file(&mut self, hash: Hash, file: &FileInfo) -> Result<(), String> {
@@ -68,13 +70,22 @@ impl Tracker {
             ));
         }
         self.check_view_fits(file)?;
-        if let Some(known) = self.view.file(&hash) {
-            let is_same = known.size_bytes == file.size_bytes && known.fragments == file.fragments;
-            return if is_same { Ok(()) } else { Err(ChangeError::FileConflict(hash).to_string()) };
-        }
-        let change = Change::FilePublished { hash, file: file.clone() };
+        let file = match self.view.file(&hash) {
+            Some(known) if known.size_bytes != file.size_bytes || known.fragments != file.fragments => {
+                return Err(ChangeError::FileConflict(hash).to_string());
+            }
+            // What still lacks holders will get some, who confirm it from then on.
+            Some(known) if known.fragments.iter().all(|fragment| self.missing_copies(fragment) > 0) => {
+                return Ok(());
+            }
+            // It is published again, under the name that it has: what its holders confirmed before says nothing of what they have lost since.
+            // Only what they confirm from now on lets go of the bytes that are accepted now (S6).
+            Some(known) => known.clone(),
+            None => file.clone(),
+        };
+        let FileMetadata { size_bytes, fragment_sequence, name } = FileMetadata::from(&file);
+        let change = Change::FilePublished { hash, file };
         self.view.apply(&change).map_err(|error| error.to_string())?;
-        let FileMetadata { size_bytes, fragment_sequence, name } = FileMetadata::from(file);
         self.commit(vec![change], FileInfoPublished { hash, size_bytes, fragment_sequence, name });
         Ok(())
     }

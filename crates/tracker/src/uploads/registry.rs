@@ -162,7 +162,7 @@ impl Registry {
                 return Ok(same.clone());
             }
         }
-        if uploads.values().filter(|upload| lock(upload).published.is_none()).count() >= MAX_UPLOADS {
+        if in_flight(&uploads) >= MAX_UPLOADS {
             return Err(Refusal::TooManyUploads { limit: MAX_UPLOADS });
         }
         let id = Uuid::from_u128(fastrand::u128(..));
@@ -186,6 +186,11 @@ impl Registry {
         let upload = Arc::new(Mutex::new(upload));
         uploads.insert(id, upload.clone());
         Ok(upload)
+    }
+
+    /// How many uploads have begun and not ended.
+    pub fn in_flight(&self) -> u64 {
+        in_flight(&self.uploads()) as u64
     }
 
     /// The upload that a resource name `uploads/{upload}` stands for.
@@ -224,6 +229,10 @@ impl Registry {
         let removed: Vec<SharedUpload> = old.iter().filter_map(|id| uploads.remove(id)).collect();
         removed.iter().flat_map(|upload| leftovers(&uploads, upload)).collect()
     }
+}
+
+fn in_flight(uploads: &BTreeMap<Uuid, SharedUpload>) -> usize {
+    uploads.values().filter(|upload| lock(upload).published.is_none()).count()
 }
 
 fn leftovers(others: &BTreeMap<Uuid, SharedUpload>, upload: &SharedUpload) -> Vec<Hash> {

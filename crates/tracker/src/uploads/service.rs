@@ -45,6 +45,11 @@ impl UploadApi {
         Self { registry: Registry::default(), writer, fragments, fragment_size_bytes, requests, reads }
     }
 
+    /// The uploads that it takes care of.
+    pub fn registry(&self) -> Registry {
+        self.registry.clone()
+    }
+
     /// The service with its message limits, as it is added to a server.
     pub fn into_service(self) -> TrackerServiceServer<Self> {
         TrackerServiceServer::new(self)
