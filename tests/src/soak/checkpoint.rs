@@ -68,7 +68,7 @@ async fn look(clients: &[Client], ledger: &Ledger) -> Result<BTreeMap<String, Fi
         }
     }
     let needed: BTreeSet<&String> = there.values().flat_map(|file| &file.fragments).collect();
-    every_disk_has_its_part(clients, &needed).await?;
+    every_disk_has_its_part(clients, &needed, &ledger.broken_off()).await?;
     nothing_is_left_of(&gone, &needed, clients).await?;
     status_is_well(&clients[0]).await?;
     Ok(there)
@@ -110,15 +110,20 @@ async fn ask_about_the_unknown(tracker: &Client, ledger: &Ledger) -> Result<(), 
     Ok(())
 }
 
-/// Counts the copies on the disks themselves. The tracker keeps none.
-async fn every_disk_has_its_part(clients: &[Client], needed: &BTreeSet<&String>) -> Result<(), String> {
+/// Counts the copies on the disks themselves. The tracker keeps none, but of uploads that `broke_off`.
+async fn every_disk_has_its_part(
+    clients: &[Client],
+    needed: &BTreeSet<&String>,
+    broken_off: &BTreeSet<String>,
+) -> Result<(), String> {
     let mut copies: BTreeMap<String, usize> = BTreeMap::new();
     for (place, client) in clients.iter().enumerate() {
         let held = held(client, needed.iter().copied()).await?;
-        if place == 0 && !held.is_empty() {
-            return Err(format!("the tracker still has {} fragments", held.len()));
+        if place > 0 {
+            held.into_iter().for_each(|digest| *copies.entry(digest).or_default() += 1);
+        } else if let Some(left) = held.iter().find(|digest| !broken_off.contains(*digest)) {
+            return Err(format!("the tracker still has {left}, which is distributed"));
         }
-        held.into_iter().for_each(|digest| *copies.entry(digest).or_default() += 1);
     }
     for digest in needed {
         let number = copies.get(*digest).copied().unwrap_or_default();

@@ -104,7 +104,7 @@ impl Cluster {
         }
         for place in 0..self.members.len() {
             if self.members[place].condition.passes() {
-                self.heal_member(place);
+                self.heal_member(place, ledger);
             }
         }
         match step.victim {
@@ -156,7 +156,7 @@ impl Cluster {
         let member = &mut self.members[place];
         match (member.condition, step.fault) {
             (Condition::Down(_), _) | (Condition::Halted(_), Fault::Halt | Fault::Restart) => {
-                self.heal_member(place);
+                self.heal_member(place, ledger);
             }
             (Condition::Up, Fault::Halt) => {
                 member.daemon.pause();
@@ -180,12 +180,17 @@ impl Cluster {
         }
     }
 
-    fn heal_member(&mut self, place: usize) {
+    fn heal_member(&mut self, place: usize, ledger: &Ledger) {
         let member = &mut self.members[place];
         match member.condition {
             Condition::Up => {}
             Condition::Halted(_) => member.daemon.resume(),
-            Condition::Down(_) => *member = Member::start(&self.site, &member.name, member.is_tracker),
+            Condition::Down(_) => {
+                if member.is_tracker {
+                    ledger.tracker_starts();
+                }
+                *member = Member::start(&self.site, &member.name, member.is_tracker);
+            }
         }
         member.condition = Condition::Up;
     }
@@ -194,7 +199,7 @@ impl Cluster {
     pub async fn heal(&mut self, ledger: &Ledger) {
         self.find_ended(ledger);
         self.heal_broker();
-        (0..self.members.len()).for_each(|place| self.heal_member(place));
+        (0..self.members.len()).for_each(|place| self.heal_member(place, ledger));
     }
 
     /// A daemon ends only when somebody ends it. One that did otherwise is told, and started again.
@@ -208,7 +213,7 @@ impl Cluster {
                     last_lines(&member.daemon.output(), 12)
                 ));
                 member.condition = Condition::Down(0);
-                self.heal_member(place);
+                self.heal_member(place, ledger);
             }
         }
     }

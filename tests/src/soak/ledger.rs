@@ -1,6 +1,6 @@
 //! What was acknowledged, and so must be true; and what was found untrue.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::content;
@@ -57,6 +57,8 @@ struct Pages {
     files: BTreeMap<String, File>,
     counts: Counts,
     violations: Vec<String>,
+    /// Fragments of uploads that broke off under the tracker that runs: it keeps them for an hour, so that they can go on.
+    broken_off: BTreeSet<String>,
 }
 
 /// Shared by all that put in, read and remove.
@@ -117,6 +119,24 @@ impl Ledger {
             file.known = Known::Unknown;
         }
         (digest, bytes)
+    }
+
+    /// An upload has no answer: what of it has come may stay with the tracker.
+    pub fn broke_off(&self, digest: &str) {
+        let mut pages = self.pages();
+        let fragments = pages.files.get(digest).map(|file| file.fragments.clone()).unwrap_or_default();
+        pages.broken_off.extend(fragments);
+        pages.counts.not_accepted += 1;
+    }
+
+    /// The tracker starts anew: it forgets uploads that broke off.
+    pub fn tracker_starts(&self) {
+        self.pages().broken_off.clear();
+    }
+
+    /// What the tracker may have of uploads that broke off.
+    pub fn broken_off(&self) -> BTreeSet<String> {
+        self.pages().broken_off.clone()
     }
 
     /// A file that is about to be removed.

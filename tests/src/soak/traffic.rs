@@ -139,8 +139,8 @@ impl User {
             }
             Some(other) => self.ledger.violated(format!("{digest} was put in, the tracker says {other}")),
             None => {
+                self.ledger.broke_off(&digest);
                 self.ledger.settle(&digest, None);
-                self.ledger.count(|counts| counts.not_accepted += 1);
             }
         }
     }
