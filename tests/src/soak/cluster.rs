@@ -302,7 +302,9 @@ impl Member {
             return self.daemon.kill();
         }
         let code = self.daemon.exit_code().await;
-        if code != Some(0) {
+        // One that has only just started does not know the signal yet, and ends of it.
+        let had_begun = !self.daemon.output().is_empty();
+        if code != Some(0) && (code.is_some() || had_begun) {
             ledger.violated(format!(
                 "{} ended with {code:?}:\n{}",
                 self.name,
