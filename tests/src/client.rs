@@ -35,6 +35,12 @@ impl Client {
         Self { name: address.to_owned(), channel }
     }
 
+    /// Where it listens, `host:port`.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.name
+    }
+
     fn reader(&self) -> Reader {
         EndpointServiceClient::new(self.channel.clone()).max_decoding_message_size(1 << 20)
     }
@@ -76,6 +82,23 @@ impl Client {
     pub async fn held(&self, digests: Vec<String>) -> usize {
         let held = self.reader().batch_get_fragments(proto::BatchGetFragmentsRequest { digests }).await;
         held.expect("the daemon answers").into_inner().fragments.len()
+    }
+
+    /// The same where it may fail; none then.
+    pub async fn try_held(&self, digests: Vec<String>) -> Option<Vec<String>> {
+        let request = proto::BatchGetFragmentsRequest { digests };
+        let held = self.reader().batch_get_fragments(request).await.ok()?.into_inner();
+        Some(held.fragments.into_iter().map(|fragment| fragment.digest).collect())
+    }
+
+    /// Deletes a file.
+    ///
+    /// # Errors
+    /// What the tracker answers.
+    pub async fn try_remove(&self, digest: &str) -> Result<(), Status> {
+        let mut tracker = TrackerServiceClient::new(self.channel.clone());
+        let request = proto::DeleteFileRequest { name: format!("files/{digest}"), ..Default::default() };
+        tracker.delete_file(request).await.map(|_| ())
     }
 
     /// Puts a file in, in fragments of the size that the tracker wants, and gives its digest.

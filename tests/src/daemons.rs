@@ -101,13 +101,33 @@ impl Site {
     /// If the program cannot be built or started.
     #[must_use]
     pub fn torrent(&self, id: &str, arguments: &[&str]) -> Daemon {
-        let mut all = vec!["--id", id];
-        all.extend(arguments);
-        self.start(binaries::torrent(), id, &all)
+        self.torrent_in(&self.data_directory(id), id, arguments)
+    }
+
+    /// The same as [`tracker`](Self::tracker) with its data elsewhere.
+    ///
+    /// # Panics
+    /// If the program cannot be built or started.
+    #[must_use]
+    pub fn tracker_in(&self, data_directory: &Path, name: &str, arguments: &[&str]) -> Daemon {
+        self.start_in(binaries::tracker(), data_directory.to_owned(), name, arguments)
+    }
+
+    /// The same as [`torrent`](Self::torrent) with its data elsewhere.
+    ///
+    /// # Panics
+    /// If the program cannot be built or started.
+    #[must_use]
+    pub fn torrent_in(&self, data_directory: &Path, id: &str, arguments: &[&str]) -> Daemon {
+        let all = [&["--id", id], arguments].concat();
+        self.start_in(binaries::torrent(), data_directory.to_owned(), id, &all)
     }
 
     fn start(&self, program: &Path, name: &str, arguments: &[&str]) -> Daemon {
-        let data_directory = self.data_directory(name);
+        self.start_in(program, self.data_directory(name), name, arguments)
+    }
+
+    fn start_in(&self, program: &Path, data_directory: PathBuf, name: &str, arguments: &[&str]) -> Daemon {
         let mut command = Command::new(program);
         command.arg("--data-dir").arg(&data_directory);
         let listen = format!("{}:0", own_address());
@@ -231,13 +251,33 @@ impl Daemon {
         self.ended.is_none()
     }
 
+    /// Halts it (SIGSTOP): it does nothing, and its connections stand. It can be killed as it is.
+    ///
+    /// # Panics
+    /// If the signal cannot be sent.
+    pub fn pause(&mut self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on after [`pause`](Self::pause).
+    ///
+    /// # Panics
+    /// If the signal cannot be sent.
+    pub fn resume(&mut self) {
+        self.signal(Signal::CONT);
+    }
+
     /// Asks it to end (SIGTERM).
     ///
     /// # Panics
     /// If the signal cannot be sent.
     pub fn terminate(&mut self) {
+        self.signal(Signal::TERM);
+    }
+
+    fn signal(&mut self, signal: Signal) {
         if self.is_running() {
-            kill_process(Pid::from_child(&self.child), Signal::TERM).expect("a child can be signalled");
+            kill_process(Pid::from_child(&self.child), signal).expect("a child can be signalled");
         }
     }
 

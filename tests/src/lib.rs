@@ -11,6 +11,8 @@ pub mod mosquitto;
 pub mod mqtt;
 pub mod recorder;
 pub mod sim;
+pub mod small_disk;
+pub mod soak;
 pub mod spec_only;
 pub mod specification;
 pub mod wait;
