@@ -124,18 +124,19 @@ impl Cluster {
                 format!("{} fragments wait for holders", tracker.undistributed()),
             );
         }
+        // With fewer torrents than copies each has one.
+        let possible = target.min(takers);
         let is_lacking = |hash: &Hash| {
             let copies = tracker.view().lasting_holders(hash).count();
-            tracker.view().is_in_a_file(hash) && tracker.view().holder_count(hash) > 0 && copies < target
+            tracker.view().is_in_a_file(hash) && tracker.view().holder_count(hash) > 0 && copies < possible
         };
-        if !degraded && let Some((hash, _)) = tracker.view().fragments().find(|(hash, _)| is_lacking(hash)) {
+        if let Some((hash, _)) = tracker.view().fragments().find(|(hash, _)| is_lacking(hash)) {
             return Unrest::some(Kind::UnderReplicated, format!("{hash:?} lacks a copy"));
         }
         let own = &self.tracker_node().disk.fragments;
         if !degraded && !own.is_empty() {
             return Unrest::some(Kind::Leaked, "the tracker keeps bytes".into());
         }
-        let possible = target.min(takers);
         if let Some(fragment) = own.keys().find(|hash| tracker.view().holder_count(hash) < possible) {
             return Unrest::some(Kind::UnderReplicated, format!("{fragment:?} lacks a holder"));
         }

@@ -53,6 +53,13 @@ pub struct TorrentDisk {
 }
 
 impl TorrentDisk {
+    /// The fragments whose bytes may go bad. On a disk with a real store they are looked for by their content, so it must be unmistakable.
+    pub fn that_may_rot(&self) -> impl Iterator<Item = Hash> {
+        let is_unmistakable = |data: &Bytes| data.len() > 64 && data.iter().any(|byte| *byte != data[0]);
+        let is_found = move |data: &Bytes| self.store.is_none() || is_unmistakable(data);
+        self.fragments.iter().filter(move |(_, data)| is_found(data)).map(|(hash, _)| *hash)
+    }
+
     /// The bytes of a fragment go bad.
     pub fn rot(&mut self, fragment: Hash) {
         if let (Some(store), Some(data)) = (&self.store, self.fragments.get(&fragment))

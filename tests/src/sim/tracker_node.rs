@@ -66,6 +66,8 @@ pub struct TrackerNode {
     pub is_full: bool,
     /// Fragments that it wants from holders.
     pub fetches: Vec<Fetch>,
+    /// Fragments whose bytes it got from holders: where nobody takes another copy it lets go of them again.
+    pub fetched: BTreeSet<Hash>,
     /// Changes that are not durable yet, in steps.
     unflushed: Vec<(Vec<Change>, Revision)>,
     /// Where the process ends.
@@ -91,6 +93,7 @@ impl TrackerNode {
             discarded: Vec::new(),
             is_full: false,
             fetches: Vec::new(),
+            fetched: BTreeSet::new(),
             unflushed: Vec::new(),
             fuse: Fuse::default(),
             deleted: Vec::new(),
@@ -183,6 +186,7 @@ impl TrackerNode {
             }
             if !self.disk.rotten.contains(&fragment) {
                 self.disk.fragments.insert(fragment, data);
+                self.fetched.remove(&fragment);
             }
         }
         let said = self.input(TrackerInput::FileUploaded { request, hash, file }, now);
@@ -216,6 +220,7 @@ impl TrackerNode {
             let is_right = Hash::of(&data) == fragment;
             if is_right && !self.disk.rotten.contains(&fragment) {
                 self.disk.fragments.insert(fragment, data);
+                self.fetched.insert(fragment);
             }
             if is_right { Ok(()) } else { Err(FetchError::NotHeld) }
         });

@@ -185,7 +185,9 @@ impl Ledger {
         let on_torrents = cluster.torrent_nodes().filter(|(id, node)| {
             Some(*id) != without && node.disk.has_good(fragment) && view.holds(id, fragment)
         });
-        let own = usize::from(without.is_some() && cluster.tracker_node().disk.has_good(fragment));
+        let tracker = cluster.tracker_node();
+        let keeps = tracker.disk.has_good(fragment) && !tracker.fetched.contains(fragment);
+        let own = usize::from(without.is_some() && keeps);
         on_torrents.count() + own
     }
 
@@ -236,10 +238,10 @@ impl Ledger {
         };
         let survives = |entry: &Entry| {
             let mut fragments = entry.content.fragments().keys();
-            knows(&entry.content.hash())
+            now.0 >= entry.since.0 + UNSETTLED_MS
+                && knows(&entry.content.hash())
                 && fragments.all(|fragment| {
-                    now.0 >= entry.since.0 + UNSETTLED_MS
-                        && !self.destroyed.contains_key(fragment)
+                    !self.destroyed.contains_key(fragment)
                         && self.reliable_copies(cluster, fragment, None) > 0
                 })
         };
@@ -287,7 +289,8 @@ impl Ledger {
                 Node::Torrent(node) => node.disk.has_good(fragment),
                 Node::Tracker(_) | Node::SpecTracker(_) | Node::SpecTorrent(_) => false,
             });
-            let is_enough = holders.len() > spare || tracker.disk.has_good(fragment);
+            let is_enough = holders.len() > spare
+                || tracker.disk.has_good(fragment) && !tracker.fetched.contains(fragment);
             let is_gone = view.fragment_bytes(fragment).is_none() && cluster.places_of(fragment) == 0;
             !(is_found && (is_gone || is_right && is_enough))
         });

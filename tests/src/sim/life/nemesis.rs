@@ -312,7 +312,7 @@ impl Life {
 
     fn rot(&mut self, id: &ClientId) -> bool {
         let held: Vec<Hash> = match self.cluster.node(id) {
-            Node::Torrent(node) => node.disk.fragments.keys().copied().collect(),
+            Node::Torrent(node) => node.disk.that_may_rot().collect(),
             Node::Tracker(node) => node.disk.fragments.keys().copied().collect(),
             Node::SpecTracker(_) | Node::SpecTorrent(_) => Vec::new(),
         };
