@@ -125,12 +125,12 @@ impl Tracker {
         confirmed.count() >= self.needed(fragment)
     }
 
-    /// How many holders let the tracker's own bytes go. Of what it fetched from a holder, every holder there is may be enough: it is back to
-    /// where it was then, or better.
+    /// How many holders let the tracker's own bytes go. Of what it fetched from a holder, every holder there is may be enough, if there are
+    /// two: it is better off than it was then.
     fn needed(&self, fragment: &Hash) -> usize {
         let target = self.lasting_target();
         if self.distributions.borrowed.contains(fragment) {
-            target.min(self.view.lasting_holders(fragment).count().max(1))
+            target.min(self.view.lasting_holders(fragment).count().max(2))
         } else {
             target
         }
