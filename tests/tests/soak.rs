@@ -4,9 +4,9 @@ use mds_tests::needs_mosquitto;
 use mds_tests::soak::{Options, run};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dozen_kills_lose_nothing_that_was_acknowledged() {
+async fn ten_kills_lose_nothing_that_was_acknowledged() {
     needs_mosquitto!();
-    let options = Options { kills: 12, seed: 2027, torrents: 4, checkpoint_every: 6 };
+    let options = Options { kills: 10, seed: 2027, torrents: 4, checkpoint_every: 6 };
     let report = run(options).await;
     eprintln!("{report}");
     assert!(report.is_good(), "{report}");
