@@ -7,6 +7,7 @@
 
 mod errors;
 mod holes;
+mod kills;
 mod sabotage;
 mod simulated;
 mod view;
