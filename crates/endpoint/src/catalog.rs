@@ -10,6 +10,8 @@ use distribution::view::{Client, View};
 use protocol::{ClientId, EndpointUri, Hash};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::feed::Feed;
+
 /// What a daemon tells of itself, borrowed from its event loop for the time of one question.
 pub trait Catalog {
     /// The view.
@@ -106,7 +108,10 @@ pub struct Stopped;
 
 /// Puts questions to a daemon's event loop. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct CatalogHandle(mpsc::Sender<Question>);
+pub struct CatalogHandle {
+    questions: mpsc::Sender<Question>,
+    feed: Feed,
+}
 
 impl CatalogHandle {
     /// A handle, and the questions put to it. The event loop calls each with its catalog. At most `waiting` questions wait; who puts
@@ -114,7 +119,13 @@ impl CatalogHandle {
     #[must_use]
     pub fn channel(waiting: usize) -> (Self, mpsc::Receiver<Question>) {
         let (sender, questions) = mpsc::channel(waiting);
-        (Self(sender), questions)
+        (Self { questions: sender, feed: Feed::new() }, questions)
+    }
+
+    /// The changes of what the catalog tells. The event loop notes them there.
+    #[must_use]
+    pub const fn feed(&self) -> &Feed {
+        &self.feed
     }
 
     /// Puts one question and waits for its answer.
@@ -130,7 +141,7 @@ impl CatalogHandle {
             // Whoever asked may have gone away: then nobody wants to know.
             let _ = answer.send(question(catalog));
         });
-        self.0.send(question).await.map_err(|_| Stopped)?;
+        self.questions.send(question).await.map_err(|_| Stopped)?;
         answered.await.map_err(|_| Stopped)
     }
 }

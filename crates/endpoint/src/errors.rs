@@ -39,6 +39,9 @@ pub enum Refusal {
     /// A page token is not one of ours.
     #[error("page_token is not the next_page_token of a previous response: begin with an empty one")]
     InvalidPageToken,
+    /// A cursor is not one of ours.
+    #[error("cursor is not the cursor of a message of Watch: begin with an empty one")]
+    InvalidCursor,
     /// A negative limit of a read.
     #[error("read_limit {read_limit} is negative: use 0 to read to the end")]
     NegativeLimit {
@@ -195,6 +198,9 @@ impl Refusal {
             }
             Self::InvalidPageToken => {
                 (Code::InvalidArgument, R::InvalidPageToken, vec![("field", "page_token".into())])
+            }
+            Self::InvalidCursor => {
+                (Code::InvalidArgument, R::InvalidCursor, vec![("field", "cursor".into())])
             }
             Self::NegativeLimit { read_limit } => {
                 (Code::InvalidArgument, R::NegativeLimit, vec![("read_limit", read_limit.to_string())])

@@ -6,6 +6,7 @@
 //! | change which failure becomes which status | [`errors`], the one table |
 //! | offer the service in a daemon | [`Catalog`], [`Fragments`], [`EndpointApi`], [`serve()`] |
 //! | ask daemons | [`client::Cluster`] |
+//! | change what `Watch` tells, and when | [`feed`] |
 //! | download from many holders at once | [`download`] |
 //!
 //! The crate depends on no store and on no bus: a daemon hands in what it knows and what it has.
@@ -14,6 +15,7 @@ pub mod catalog;
 pub mod client;
 pub mod download;
 pub mod errors;
+pub mod feed;
 pub mod fragments;
 pub mod names;
 pub mod proto;
@@ -23,6 +25,7 @@ pub mod service;
 
 pub use catalog::{Catalog, CatalogHandle, Copies, Question, Role, ServerState, ServerStatus, Stopped};
 pub use errors::Refusal;
+pub use feed::Feed;
 pub use fragments::{Fragments, ReadError, Verified};
 pub use serve::{ServeError, Services, serve};
 pub use service::{EndpointApi, ReadLimits};

@@ -137,6 +137,7 @@ fn one_refusal_of_each_kind() -> Vec<Refusal> {
         Refusal::InvalidField { field: "name", problem: "is bad".into() },
         Refusal::invalid_digest("name", "bad"),
         Refusal::InvalidPageToken,
+        Refusal::InvalidCursor,
         Refusal::NegativeLimit { read_limit: -1 },
         Refusal::OffsetOutOfRange { read_offset: 1, size_bytes: 0 },
         Refusal::TooMany { field: "digests", number: 2, limit: 1 },

@@ -19,7 +19,7 @@ use daemon::{Clock, ExitCode, Failure, OwnFragments, Shutdown};
 use distribution::torrent::Notice;
 use distribution::view::Change;
 use distribution::{Torrent, TorrentCommand, TorrentInput};
-use endpoint::Question;
+use endpoint::{Feed, Question};
 use protocol::event::TorrentEvent;
 use protocol::{EventId, Hash, Revision, encode_torrent};
 use storage::{FragmentWriter, Store, meta};
@@ -53,6 +53,7 @@ pub struct Parts {
     pub damaged: mpsc::UnboundedReceiver<Vec<Hash>>,
     pub scrub: Scrub,
     pub questions: mpsc::Receiver<Question>,
+    pub feed: Feed,
     pub metrics: Arc<Metrics>,
     pub readiness: Readiness,
     pub shutdown: Shutdown,
@@ -117,6 +118,7 @@ impl EventLoop {
         self.execute()?;
         let flushed = self.flush();
         self.link.close().await;
+        self.parts.feed.end();
         let Parts { machine, questions, .. } = &mut self.parts;
         serving.finish(questions, |question| question(&TorrentCatalog { machine, connected: false })).await;
         flushed?;
@@ -208,6 +210,7 @@ impl EventLoop {
         while let Some(command) = self.parts.machine.next_command() {
             match command {
                 TorrentCommand::Persist { changes, revision } => {
+                    self.parts.feed.note(&changes);
                     self.gathered.extend(changes);
                     self.gathered_revision = Some(revision);
                     self.write_at.get_or_insert_with(|| Instant::now() + GATHERING);

@@ -55,6 +55,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         .map_err(|error| Failure::text(ExitCode::Failed, format!("no thread for the store: {error}")))?;
 
     let (catalog, questions) = CatalogHandle::channel(WAITING_QUESTIONS);
+    let feed = catalog.feed().clone();
     let (own, damaged) = OwnFragments::new(store.fragments().clone(), metrics.clone());
     let scrub = Scrub::start(own.clone(), store.meta().clone(), metrics.clone(), config.common.scrub)
         .map_err(|error| Failure::text(ExitCode::Failed, format!("no thread for the scrub: {error}")))?;
@@ -72,6 +73,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         damaged,
         scrub,
         questions,
+        feed,
         metrics,
         readiness,
         shutdown,

@@ -17,8 +17,8 @@ use daemon::turns::Turn;
 use daemon::{Clock, ExitCode, Failure, OwnFragments, Shutdown};
 use distribution::view::FileInfo;
 use distribution::{Audience, RequestId, Tracker, TrackerCommand, TrackerInput};
-use endpoint::Question;
 use endpoint::client::WantedFragment;
+use endpoint::{Feed, Question};
 use protocol::event::{TrackerEnvelope, TrackerEvent};
 use protocol::{ClientId, EndpointUri, EventKind, Hash, encode_tracker};
 use storage::Store;
@@ -48,6 +48,7 @@ pub struct Parts {
     pub scrub: Scrub,
     pub connector: Arc<Connector>,
     pub questions: mpsc::Receiver<Question>,
+    pub feed: Feed,
     pub requests: mpsc::Receiver<Request>,
     pub fetcher: Fetcher,
     pub metrics: Arc<Metrics>,
@@ -127,6 +128,7 @@ impl EventLoop {
         self.handle(TrackerInput::ShutDown);
         self.execute()?;
         self.link.close().await;
+        self.parts.feed.end();
         // Uploads are told to come back.
         self.parts.requests.close();
         let (clock, id) = (self.clock, &self.id);
@@ -306,11 +308,13 @@ impl EventLoop {
     fn execute(&mut self) -> Result<(), Failure> {
         let store_failed = |error: &dyn std::fmt::Display| Failure::text(ExitCode::Store, error);
         let mut then = Vec::new();
+        let mut changed = Vec::new();
         let mut must_flush = false;
         while let Some(command) = self.parts.machine.next_command() {
             if let TrackerCommand::Persist { changes, revision } = command {
                 let applied = self.parts.store.view().apply(&changes, revision);
                 applied.map_err(|error| store_failed(&error))?;
+                changed.extend(changes);
                 must_flush = true;
             } else if let TrackerCommand::RememberEpoch { epoch } = command {
                 let stored = self.parts.store.meta().set(storage::meta::EPOCH, &epoch.0);
@@ -322,6 +326,9 @@ impl EventLoop {
         }
         if must_flush {
             self.parts.store.flush().map_err(|error| store_failed(&error))?;
+        }
+        if !changed.is_empty() {
+            self.parts.feed.note(&changed);
         }
         let mut deliveries = Vec::new();
         for command in then {

@@ -58,6 +58,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     let writer = FragmentWriter::start(store.fragments().clone())
         .map_err(|error| Failure::text(ExitCode::Failed, format!("no thread for the store: {error}")))?;
     let (catalog, questions) = CatalogHandle::channel(WAITING_QUESTIONS);
+    let feed = catalog.feed().clone();
     let (request, requests) = mpsc::channel(WAITING_QUESTIONS);
     let (own, damaged) = OwnFragments::new(store.fragments().clone(), metrics.clone());
     let scrub = Scrub::start(own.clone(), store.meta().clone(), metrics.clone(), config.common.scrub)
@@ -92,6 +93,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         scrub,
         connector,
         questions,
+        feed,
         requests,
         fetcher,
         metrics,

@@ -260,6 +260,12 @@ impl Cluster {
         super::read_file::resuming(self.clone(), *file, read_offset, read_limit).boxed()
     }
 
+    /// Follows the network at one daemon, named with each message: first its state, then every change. After a break it goes on without
+    /// a gap at the same daemon, or begins anew, with a `SNAPSHOT_BEGUN`, at another one. Ends with an error when no daemon answers.
+    pub fn watch(&self) -> BoxStream<'static, Result<(EndpointUri, proto::WatchResponse), ClientError>> {
+        super::watch::following(self.clone()).boxed()
+    }
+
     /// A client of the tracker's uploads. Asks all daemons where the tracker is.
     ///
     /// # Errors

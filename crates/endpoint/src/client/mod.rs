@@ -5,6 +5,7 @@ mod cluster;
 mod error;
 mod fetch;
 mod read_file;
+mod watch;
 
 pub use channels::{Channels, NotDialable};
 pub use cluster::{Cluster, FileFilter, FileMap, FragmentPlace, Reader};

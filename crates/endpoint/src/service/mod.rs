@@ -4,17 +4,19 @@
 //! daemon's disk ([`Fragments`]) or, for [`ReadFile`](EndpointService::read_file), from other daemons.
 
 mod budget;
-mod describe;
+pub(crate) mod describe;
 mod health;
 mod pages;
 mod reads;
 mod verifying;
+mod watching;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::BoxStream;
 use protocol::Hash;
+use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status, async_trait};
 
 use crate::catalog::{Catalog, CatalogHandle, Stopped};
@@ -34,6 +36,9 @@ pub use reads::MAX_CHUNK_BYTES;
 
 /// Most digests of one `BatchGetFragments`.
 pub const MAX_BATCH: usize = 10_000;
+
+/// Most that watch at once.
+const MAX_WATCHERS: usize = 64;
 
 /// A budget out of which one call takes everything.
 const ONE_AT_A_TIME: u64 = 1;
@@ -72,6 +77,7 @@ pub struct EndpointApi {
     file_budget: Budget,
     /// For `VerifyFragments`: one at a time.
     verifying: Budget,
+    watching: Arc<Semaphore>,
     counts: Arc<LastCounts>,
     peer_patience: Duration,
 }
@@ -99,6 +105,7 @@ impl EndpointApi {
             fragment_budget: Budget::new(limits.memory_bytes / 2, limits.patience),
             file_budget: Budget::new(limits.memory_bytes / 2, limits.patience),
             verifying: Budget::new(ONE_AT_A_TIME, limits.patience),
+            watching: Arc::new(Semaphore::new(MAX_WATCHERS)),
             counts: Arc::default(),
             peer_patience: limits.peer_patience,
         }
@@ -251,5 +258,13 @@ impl EndpointService for EndpointApi {
         request: Request<proto::VerifyFragmentsRequest>,
     ) -> Result<Response<Self::VerifyFragmentsStream>, Status> {
         Ok(Response::new(self.verification_stream(request.get_ref()).await?))
+    }
+    type WatchStream = BoxStream<'static, Result<proto::WatchResponse, Status>>;
+
+    async fn watch(
+        &self,
+        request: Request<proto::WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        Ok(Response::new(self.watch_stream(request.get_ref())?))
     }
 }

@@ -36,6 +36,10 @@ pub struct FileFilter {
 }
 
 impl FileFilter {
+    pub const fn everything() -> Self {
+        Self { name_contains: String::new(), name: String::new(), digest_prefix: String::new() }
+    }
+
     /// The filter that a request means.
     pub fn of(request: &proto::ListFilesRequest) -> Result<Self, Refusal> {
         let prefix = request.digest_prefix.to_ascii_lowercase();

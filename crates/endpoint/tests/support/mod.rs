@@ -15,13 +15,13 @@ use distribution::view::{Change, FileInfo, Registration, View};
 use endpoint::catalog::CatalogHandle;
 use endpoint::client::Cluster;
 use endpoint::{
-    Catalog, EndpointApi, Fragments, ReadError, ReadLimits, Role, ServerState, ServerStatus, Services,
+    Catalog, EndpointApi, Feed, Fragments, ReadError, ReadLimits, Role, ServerState, ServerStatus, Services,
     Verified, serve,
 };
 use protocol::{ClientId, EndpointUri, Hash};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 /// Fragment size of all tests, in bytes.
 pub const FRAGMENT_SIZE: usize = 1024;
@@ -178,11 +178,20 @@ impl Plan {
     }
 }
 
+/// What happens to a daemon's knowledge.
+pub enum Happening {
+    Changes(Vec<Change>),
+    State(&'static str, ServerState),
+}
+
 /// A running daemon. Dropping it kills it: its connections break.
 pub struct Daemon {
     pub endpoint: EndpointUri,
     pub disk: Arc<FakeDisk>,
     thaw: Arc<(Mutex<bool>, Condvar)>,
+    /// Steps of its view, and states of servers.
+    pub happen: mpsc::UnboundedSender<Happening>,
+    feed: Feed,
     runtime: Option<Runtime>,
     end: Option<oneshot::Sender<()>>,
     ended: Option<oneshot::Receiver<()>>,
@@ -191,7 +200,15 @@ pub struct Daemon {
 impl Daemon {
     /// Asks the server to end, as a signal does.
     pub fn ask_to_end(&mut self) {
+        self.feed.end();
         let _ = self.end.take().unwrap().send(());
+    }
+
+    /// The same, where it may have been asked already.
+    pub fn ask_to_end_once(&mut self) {
+        if self.end.is_some() {
+            self.ask_to_end();
+        }
     }
 
     /// Waits until the server has ended by itself.
@@ -301,9 +318,24 @@ fn start_one(
     let (catalog, mut questions) = CatalogHandle::channel(16);
     let (id, role, own) = (plan.id.into(), plan.role, disk.clone());
     let mut fake = FakeCatalog { id, role, view, servers, disk: own };
+    let feed = catalog.feed().clone();
+    let (happen, mut happenings) = mpsc::unbounded_channel();
+    let noted = feed.clone();
     runtime.spawn(async move {
-        while let Some(question) = questions.recv().await {
-            question(&mut fake);
+        loop {
+            tokio::select! {
+                Some(question) = questions.recv() => question(&fake),
+                Some(happening) = happenings.recv() => match happening {
+                    Happening::Changes(changes) => {
+                        changes.iter().for_each(|change| fake.view.apply(change).unwrap());
+                        noted.note(&changes);
+                    }
+                    Happening::State(id, state) => {
+                        fake.servers.iter_mut().find(|server| server.id.as_str() == id).unwrap().state = state;
+                    }
+                },
+                else => return,
+            }
         }
     });
     listener.set_nonblocking(true).unwrap();
@@ -319,7 +351,8 @@ fn start_one(
         serve(listener, services, async { drop(ended.await) }).await.unwrap();
         let _ = told.send(());
     });
-    Daemon { endpoint, disk, thaw, runtime: Some(runtime), end: Some(end), ended: Some(told_of_end) }
+    let runtime = Some(runtime);
+    Daemon { endpoint, disk, thaw, happen, feed, runtime, end: Some(end), ended: Some(told_of_end) }
 }
 
 /// A client that knows only the first of the daemons.
