@@ -1,5 +1,8 @@
 //! What a shell completes, and what `man` shows, of all three programs: both come from the command lines themselves.
 
+#[cfg(test)]
+mod documents;
+
 use std::fs;
 
 use clap::builder::StyledStr;
