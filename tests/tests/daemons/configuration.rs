@@ -84,12 +84,12 @@ async fn a_password_can_come_from_a_file_that_nobody_else_should_read() {
     needs_mosquitto!();
     let directory = TempDir::new().unwrap();
     let (passwords, secret) = (directory.path().join("passwords"), directory.path().join("secret"));
-    fs::write(&passwords, "fleet:s e:c@ret\n").unwrap();
+    fs::write(&passwords, "fleet:s e c@ret\n").unwrap();
     let hashed = Command::new("mosquitto_passwd").arg("-U").arg(&passwords).status();
     assert!(hashed.expect("the package mosquitto of Debian holds mosquitto_passwd").success());
     let settings = format!("allow_anonymous false\npassword_file {}\n", passwords.display());
     let broker = Mosquitto::start_with(&settings);
-    fs::write(&secret, "s e:c@ret\n").unwrap();
+    fs::write(&secret, "s e c@ret\n").unwrap();
     let site = Site::new(broker.url());
     let arguments = ["--broker-user", "fleet", "--broker-password-file", secret.to_str().unwrap()];
     let readable = |mode| fs::set_permissions(&secret, fs::Permissions::from_mode(mode)).unwrap();
@@ -103,7 +103,7 @@ async fn a_password_can_come_from_a_file_that_nobody_else_should_read() {
     assert_eq!(tracker.daemon.count_in_output("chmod"), 0);
     for daemon in [&mut tracker.daemon, &mut torrent.daemon] {
         daemon.stop().await;
-        assert!(!daemon.output().contains("s e:c@ret"), "{}", daemon.output());
+        assert!(!daemon.output().contains("s e c@ret"), "{}", daemon.output());
     }
     let mut refused =
         site.torrent("t1", &["--broker-password-file", "/nonexistent", "--broker-user", "fleet"]);
