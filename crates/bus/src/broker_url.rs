@@ -92,6 +92,14 @@ impl BrokerUrl {
         let credentials = self.0.credentials.as_ref()?;
         Some((&credentials.user, credentials.password.as_deref().unwrap_or_default()))
     }
+
+    /// The same broker with this user, and this password if there is one; neither is percent-encoded.
+    #[must_use]
+    pub fn with_credentials(&self, user: String, password: Option<String>) -> Self {
+        let Parts { tls, host, port, credentials: _ } = &*self.0;
+        let credentials = Some(Credentials { user, password });
+        Self(Arc::new(Parts { tls: *tls, host: host.clone(), port: *port, credentials }))
+    }
 }
 
 impl FromStr for BrokerUrl {

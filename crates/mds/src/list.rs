@@ -7,6 +7,7 @@ use crate::cli::List;
 use crate::describe::FileView;
 use crate::exit::Failure;
 use crate::output::{Output, shown_digest, size};
+use crate::terminal::{Colour, coloured};
 
 /// Lists the files whose name contains the filter, ordered by digest.
 pub async fn run(cluster: &Cluster, list: &List, output: Output) -> Result<(), Failure> {
@@ -22,7 +23,7 @@ pub async fn run(cluster: &Cluster, list: &List, output: Output) -> Result<(), F
             vec![
                 shown_digest(&file.digest),
                 size(file.size_bytes),
-                file.state.to_owned(),
+                coloured(file.state, Colour::of_state(file.state)),
                 format!("{}/{}", file.copies, file.target_copies),
                 file.shown_name(),
             ]

@@ -42,10 +42,23 @@ impl Output {
         table(header, rows).iter().try_for_each(|line| self.line(line))
     }
 
-    /// Says something on standard error that is neither an answer nor the end.
+    /// Prints a value of a list that does not end, as JSON on one line.
+    ///
+    /// # Errors
+    /// If standard output is closed or broken.
+    pub fn value_line(self, value: &impl Serialize) -> Result<(), Failure> {
+        let text = serde_json::to_string(value).map_err(|error| Failure::output(&error.into()))?;
+        self.line(&text)
+    }
+
+    /// Says something on standard error that is neither an answer nor the end. For programs it is an object with one field, `warning`.
     pub fn warn(self, text: &str) {
         // Nobody to tell if standard error is closed.
-        let _ = writeln!(io::stderr(), "mds: {text}");
+        let _ = if self.json {
+            writeln!(io::stderr(), "{}", serde_json::json!({ "warning": text }))
+        } else {
+            writeln!(io::stderr(), "mds: {text}")
+        };
     }
 
     /// Prints a failure on standard error.
@@ -127,8 +140,18 @@ fn table(header: &[&str], rows: &[Vec<String>]) -> Vec<String> {
         .collect()
 }
 
+/// How many places a cell takes. A colour takes none; in what comes from the network there are no escapes, see [`printable`].
 fn width(cell: &str) -> usize {
-    cell.chars().count()
+    let mut letters = cell.chars();
+    let mut width = 0;
+    while let Some(letter) = letters.next() {
+        if letter == '\u{1b}' {
+            letters.find(|letter| *letter == 'm');
+        } else {
+            width += 1;
+        }
+    }
+    width
 }
 
 #[cfg(test)]
@@ -157,6 +180,11 @@ mod tests {
             vec!["ünï".into(), "22".into(), String::new()],
         ];
         assert_eq!(table(&["id", "n", "name"], &rows), ["id   n   name", "a    1   x y", "ünï  22  "]);
+    }
+
+    #[test]
+    fn a_colour_takes_no_place() {
+        assert_eq!(width("\u{1b}[32mok\u{1b}[0m"), 2);
     }
 
     #[test]

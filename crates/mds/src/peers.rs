@@ -9,6 +9,7 @@ use crate::describe::PeerView;
 use crate::exit::Failure;
 use crate::output::{Output, printable, size};
 use crate::reference::resolve;
+use crate::terminal::{Colour, coloured};
 
 /// Lists all torrents, or those that hold fragments of one file.
 pub async fn run(cluster: &Cluster, peers: &Peers, output: Output) -> Result<(), Failure> {
@@ -38,9 +39,11 @@ fn row(torrent: &PeerView) -> Vec<String> {
         Some(of_file) => format!("{of_file} of {}", torrent.fragments),
         None => torrent.fragments.to_string(),
     };
+    let state =
+        if torrent.draining { format!("{}, draining", torrent.state) } else { torrent.state.to_owned() };
     vec![
         printable(&torrent.id),
-        if torrent.draining { format!("{}, draining", torrent.state) } else { torrent.state.to_owned() },
+        coloured(&state, Colour::of_state(torrent.state)),
         torrent.zone.as_deref().map_or_else(none, printable),
         size(torrent.used_bytes),
         torrent.capacity_bytes.map_or_else(none, size),

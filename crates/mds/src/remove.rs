@@ -8,9 +8,10 @@ use protocol::{EndpointUri, Hash};
 use tonic::transport::Channel;
 
 use crate::cli::Remove;
+use crate::conclude::conclude;
 use crate::describe::FileView;
-use crate::exit::{Code, Failure};
-use crate::output::{Output, count};
+use crate::exit::Failure;
+use crate::output::Output;
 use crate::reference::resolve;
 
 /// Deletes the files, each durably when its line is printed. What cannot be deleted does not keep the others from it.
@@ -32,18 +33,7 @@ pub async fn run(cluster: &Cluster, remove: &Remove, output: Output) -> Result<(
     if output.json {
         output.value(&removed)?;
     }
-    match (failures.len(), failures.into_iter().next()) {
-        (_, None) => Ok(()),
-        (_, Some(first)) if removed.is_empty() => Err(first),
-        (failed, Some(first)) => {
-            let failed = count(failed as u64, "file");
-            Err(Failure::new(
-                Code::PartlyDone,
-                "PARTLY_DONE",
-                format!("{failed} not deleted: {}", first.message),
-            ))
-        }
-    }
+    conclude(failures, removed.len(), "file", output)
 }
 
 async fn remove_one(

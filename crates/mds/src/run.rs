@@ -11,7 +11,7 @@ use crate::demo::end_with_stdin;
 use crate::exit::{Code, Failure};
 use crate::output::Output;
 use crate::signals::Signals;
-use crate::{demo, drain, get, info, list, peers, put, remove, status, verify};
+use crate::{demo, drain, events, get, info, list, manual, peers, put, remove, status, verify, watch};
 
 /// Runs the tool with the arguments of the process.
 #[must_use]
@@ -48,6 +48,10 @@ pub fn main() -> ExitCode {
         | Command::Drain(_)
         | Command::Status
         | Command::Verify(_)
+        | Command::Events(_)
+        | Command::Watch(_)
+        | Command::Completions(_)
+        | Command::Man(_)
         | Command::Demo(_) => {
             let result = runtime.block_on(run(cli, output));
             // A thread that still waits for standard input must not hold up the end.
@@ -64,12 +68,23 @@ pub fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli, output: Output) -> Result<ExitCode, Failure> {
+    if let Some(answered) = manual::answer(&cli.command, output) {
+        return answered.map(|()| ExitCode::SUCCESS);
+    }
     start_logging();
     let signals =
         |error| Failure::new(Code::Failed, "NO_SIGNALS", format!("signals cannot be received: {error}"));
     let mut signals = Signals::listen().map_err(signals)?;
     if let Command::Demo(demo) = &cli.command {
         return demo::run(demo, output, signals).await.map(|()| ExitCode::SUCCESS);
+    }
+    if let Command::Watch(watch) = &cli.command {
+        let cluster = tokio::select! {
+            connected = Cluster::connect(cli.endpoints()?) => connected?,
+            () = signals.next() => return Err(Failure::interrupted()),
+        };
+        let ended = watch::run(&cluster, watch, output, &mut signals).await;
+        return ended.map(|()| ExitCode::SUCCESS);
     }
     tokio::select! {
         result = ask(&cli, output) => result,
@@ -98,7 +113,13 @@ async fn ask(cli: &Cli, output: Output) -> Result<ExitCode, Failure> {
         Command::Peers(peers) => peers::run(&cluster, peers, output).await?,
         Command::Status => return Ok(ExitCode::from(status::run(&cluster, output).await?)),
         Command::Verify(verify) => return Ok(ExitCode::from(verify::run(&cluster, verify, output).await?)),
-        Command::Demo(_) | Command::Tracker(_) | Command::Torrent(_) => {}
+        Command::Events(events) => events::run(&cluster, events, output).await?,
+        Command::Watch(_)
+        | Command::Completions(_)
+        | Command::Man(_)
+        | Command::Demo(_)
+        | Command::Tracker(_)
+        | Command::Torrent(_) => {}
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::describe::unsigned;
 use crate::exit::Failure;
 use crate::output::{Output, count, printable, size};
+use crate::terminal::{Colour, coloured};
 
 /// How the network does; the number is the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -90,9 +91,15 @@ impl StatusView {
 
     fn lines(&self) -> Vec<String> {
         let verdict = match (self.verdict, self.reasons.as_slice()) {
-            (Verdict::Ok, _) => "ok: every fragment has all its copies".to_owned(),
-            (Verdict::Degraded, reasons) => format!("degraded: {}", reasons.join("; ")),
-            (Verdict::Unavailable, reasons) => format!("data unavailable: {}", reasons.join("; ")),
+            (Verdict::Ok, _) => {
+                format!("{}: every fragment has all its copies", coloured("ok", Some(Colour::Good)))
+            }
+            (Verdict::Degraded, reasons) => {
+                format!("{}: {}", coloured("degraded", Some(Colour::Doubtful)), reasons.join("; "))
+            }
+            (Verdict::Unavailable, reasons) => {
+                format!("{}: {}", coloured("data unavailable", Some(Colour::Bad)), reasons.join("; "))
+            }
         };
         let copies = if self.copies == 0 { "all".to_owned() } else { self.copies.to_string() };
         let (registered, suspect, known) =

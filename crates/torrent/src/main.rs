@@ -2,10 +2,9 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use torrent::config::Arguments;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    daemon::exit::conclude("torrent", torrent::run(Arguments::parse()).await)
+    daemon::exit::conclude("torrent", torrent::run(Arguments::of_process()).await)
 }

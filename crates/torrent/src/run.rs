@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use daemon::config::print;
+use daemon::config::{Loaded, print};
 use daemon::http::{Readiness, Site};
 use daemon::metrics::{Counted, Metrics};
 use daemon::scrub::Scrub;
@@ -31,13 +31,15 @@ const WAITING_QUESTIONS: usize = 64;
 /// With the exit code that the failure has.
 pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     let usage = |error| Failure::new(ExitCode::Usage, error);
-    let settings = arguments.merged().map_err(usage)?;
+    let Loaded { settings, origins } = arguments.merged().map_err(usage)?;
+    let unusable = |error| usage(origins.explain(error));
     if arguments.print_config {
-        print!("{}", print(&settings.in_use()));
-        return Ok(());
+        print!("{}", print(&settings.clone().in_use(), &origins));
+        return settings.complete().map(drop).map_err(unusable);
     }
-    logging::start(settings.common.log_format().map_err(usage)?);
-    let config = settings.complete().map_err(usage)?;
+    logging::start(settings.common.log_format().map_err(unusable)?);
+    settings.common.warn_of_readers(&origins);
+    let config = settings.complete().map_err(unusable)?;
     let shutdown = Shutdown::on_signals().map_err(|error| Failure::new(ExitCode::Failed, error))?;
 
     let store = open_store(&config.common.data_dir)?;

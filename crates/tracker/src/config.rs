@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
-use daemon::config::{Common, CommonSettings, ConfigError, Defaults, duration, load, parse, value_error};
+use daemon::config::{
+    Common, CommonSettings, ConfigError, Defaults, Loaded, Origins, duration, load, parse, read, value_error,
+};
 use distribution::Copies;
 use distribution::limits::{REPAIR_AFTER, TrackerLimits};
 use protocol::limits::{
@@ -22,7 +24,7 @@ pub struct Arguments {
     /// TOML file with settings; environment and flags win over it.
     #[arg(long, value_name = "FILE", env = "MDS_CONFIG")]
     pub config: Option<PathBuf>,
-    /// Print the settings in use, as a configuration file, and end.
+    /// Print the settings in use, as a configuration file that says where each value comes from, and end.
     #[arg(long)]
     pub print_config: bool,
     /// Start although another tracker seems to be online; that one steps down.
@@ -34,6 +36,9 @@ pub struct Arguments {
     /// The settings.
     #[command(flatten)]
     pub settings: Settings,
+    /// Where the settings come from.
+    #[arg(skip)]
+    pub origins: Origins,
 }
 
 /// The settings of a tracker; also the keys of its configuration file.
@@ -88,8 +93,15 @@ impl Arguments {
     ///
     /// # Errors
     /// If the file cannot be used.
-    pub fn merged(&self) -> Result<Settings, ConfigError> {
-        load(self.config.as_deref(), &self.settings)
+    pub fn merged(&self) -> Result<Loaded<Settings>, ConfigError> {
+        load(self.config.as_deref(), &self.settings, &self.origins)
+    }
+
+    /// Reads the arguments of the process. Ends it where they make no sense, or ask for help.
+    #[must_use]
+    pub fn of_process() -> Self {
+        let (arguments, origins) = read();
+        Self { origins, ..arguments }
     }
 }
 

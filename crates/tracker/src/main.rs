@@ -2,10 +2,9 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use tracker::config::Arguments;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    daemon::exit::conclude("tracker", tracker::run(Arguments::parse()).await)
+    daemon::exit::conclude("tracker", tracker::run(Arguments::of_process()).await)
 }

@@ -5,6 +5,7 @@
 mod access_list;
 mod alone;
 mod broker_limits;
+mod configuration;
 mod crashes;
 mod damage;
 mod denied;

@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use mds_tests::daemons::Daemon;
 use mds_tests::wait::until;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -12,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::content::{bytes, digest};
-use crate::kit::{FRAGMENT_BYTES, Network};
+use crate::kit::{FRAGMENT_BYTES, Network, Running};
 
 /// Forwards connections to `target`; each of the first `breaks` that sends more than `after_bytes` is cut off.
 async fn breaking_proxy(target: String, breaks: usize, after_bytes: usize) -> (String, Arc<AtomicUsize>) {
@@ -104,6 +105,25 @@ async fn a_signal_ends_the_tool_with_its_own_code() {
     assert_eq!(put.wait().await.unwrap().code(), Some(130));
     let failure: Value = serde_json::from_str(&said).unwrap();
     assert_eq!((&failure["code"], &failure["reason"]), (&130.into(), &"INTERRUPTED".into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_download_that_is_interrupted_keeps_its_part_and_goes_on_from_it() {
+    needs_mosquitto!();
+    let network = Network::start(2).await;
+    let content = bytes(10 * FRAGMENT_BYTES, 1);
+    let file = network.put(&network.write("map", &content)).await;
+    let part = network.write("copy.part", &content[..6 * FRAGMENT_BYTES]);
+    network.torrents.iter().for_each(Daemon::freeze);
+    let get = Running::start(network.mds().args(["get", &file, "-o", "copy"]));
+    let lock = || std::fs::File::open(&part).unwrap().try_lock();
+    until("the download has opened its part", async || lock().is_err()).await;
+    assert_eq!(get.interrupt().await, (Some(130), vec![]));
+    assert!(std::fs::read(&part).unwrap().starts_with(&content[..6 * FRAGMENT_BYTES]));
+    network.torrents.iter().for_each(Daemon::thaw);
+    let got = network.mds().args(["get", &file, "-o", "copy", "--json"]).run().await.json();
+    assert_eq!(got["fetched_bytes"], 4 * FRAGMENT_BYTES);
+    assert!(std::fs::read(network.path("copy")).unwrap() == content && !part.exists());
 }
 
 /// Whether the process has a handler for the signal.

@@ -8,13 +8,19 @@ use mds_tests::binaries;
 use mds_tests::client::Client;
 use mds_tests::daemons::{Daemon, Site};
 use mds_tests::mosquitto::Mosquitto;
+use mds_tests::wait::DEADLINE;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::io::AsyncWriteExt;
-use tokio::process::Command;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{Child, ChildStderr, ChildStdout, Command};
+use tokio::time::timeout;
 
 /// So small that a small file has many fragments.
 pub const FRAGMENT_BYTES: usize = 64 << 10;
+
+/// What they may store is not what happens to be free on the disk.
+const OF_TORRENTS: [&str; 2] = ["--capacity", "1073741824"];
 
 /// A tracker and torrents that have joined. Dropping it ends them.
 pub struct Network {
@@ -24,6 +30,7 @@ pub struct Network {
     pub endpoint: String,
     pub directory: TempDir,
     pub site: Site,
+    of_tracker: Vec<String>,
     _broker: Mosquitto,
 }
 
@@ -43,15 +50,22 @@ impl Network {
         let mut tracker = site.tracker("tracker", &all);
         let endpoint = tracker.endpoint().await;
         let torrents: Vec<Daemon> =
-            (1..=torrents).map(|number| site.torrent(&format!("t{number}"), &[])).collect();
+            (1..=torrents).map(|number| site.torrent(&format!("t{number}"), &OF_TORRENTS)).collect();
         Client::of(&endpoint).counts_torrents(torrents.len() as i32).await;
         let directory = TempDir::with_prefix("mds-").expect("a temporary directory can be made");
-        Self { tracker, torrents, endpoint, directory, site, _broker: broker }
+        let of_tracker = all.into_iter().map(str::to_owned).collect();
+        Self { tracker, torrents, endpoint, directory, site, of_tracker, _broker: broker }
+    }
+
+    /// Starts the tracker again, which has ended, on what it has; it listens elsewhere now.
+    pub fn restart_tracker(&mut self) {
+        let arguments: Vec<&str> = self.of_tracker.iter().map(String::as_str).collect();
+        self.tracker = self.site.tracker("tracker", &arguments);
     }
 
     /// Starts a torrent again that has ended, on what it has.
     pub fn restart_torrent(&mut self, place: usize) {
-        self.torrents[place] = self.site.torrent(&format!("t{}", place + 1), &[]);
+        self.torrents[place] = self.site.torrent(&format!("t{}", place + 1), &OF_TORRENTS);
     }
 
     /// A place for a file of the user.
@@ -96,7 +110,12 @@ pub struct Ran {
 impl Mds {
     pub fn new(directory: &Path) -> Self {
         let mut command = Command::new(binaries::mds());
-        command.current_dir(directory).env_remove("MDS_ENDPOINT").kill_on_drop(true);
+        command
+            .current_dir(directory)
+            .env_remove("MDS_ENDPOINT")
+            .env_remove("NO_COLOR")
+            .env("LC_ALL", "C.UTF-8");
+        command.kill_on_drop(true);
         Self { command, input: Vec::new() }
     }
 
@@ -187,5 +206,57 @@ impl Ran {
         assert_eq!(failure["code"], code);
         assert!(failure["message"].as_str().is_some_and(|message| message.len() > 10), "{failure}");
         failure["reason"].as_str().expect("a reason").to_owned()
+    }
+}
+
+/// The tool while it runs, read line by line.
+pub struct Running {
+    child: Child,
+    stdout: Lines<BufReader<ChildStdout>>,
+    stderr: Lines<BufReader<ChildStderr>>,
+}
+
+impl Running {
+    pub fn start(mds: Mds) -> Self {
+        let mut command = mds.into_command();
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the tool can be started");
+        let stdout = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let stderr = BufReader::new(child.stderr.take().expect("piped")).lines();
+        Self { child, stdout, stderr }
+    }
+
+    /// The next line of its standard output.
+    pub async fn line(&mut self) -> String {
+        let read = timeout(DEADLINE, self.stdout.next_line()).await;
+        let line = read.expect("it says something in time").expect("UTF-8");
+        match line {
+            Some(line) => line,
+            None => panic!("it has ended: {:?}", self.stderr.next_line().await),
+        }
+    }
+
+    /// Reads its standard error until a line says this; gives that line.
+    pub async fn complains(&mut self, text: &str) -> String {
+        loop {
+            let read = timeout(DEADLINE, self.stderr.next_line()).await;
+            let line = read.unwrap_or_else(|_| panic!("it does not say {text:?}")).expect("UTF-8");
+            let line = line.unwrap_or_else(|| panic!("it has ended without {text:?}"));
+            if line.contains(text) {
+                return line;
+            }
+        }
+    }
+
+    /// Ctrl-C; gives the exit code, and what it has said on standard output since the last line that was read.
+    pub async fn interrupt(mut self) -> (Option<i32>, Vec<String>) {
+        let id = self.child.id().expect("it runs");
+        kill_process(Pid::from_raw(id.cast_signed()).expect("a pid"), Signal::INT)
+            .expect("a child can be signalled");
+        let mut rest = Vec::new();
+        while let Some(line) = self.stdout.next_line().await.expect("UTF-8") {
+            rest.push(line);
+        }
+        (self.child.wait().await.expect("a child can be waited for").code(), rest)
     }
 }

@@ -68,8 +68,9 @@ async fn a_file_is_deleted_everywhere_and_does_not_come_back() {
     until("t2 deletes it", async || network.peer("t2").await["fragments"].as_u64() <= Some(2)).await;
     assert_eq!(network.mds().args(["ls", "--json"]).run().await.json().as_array().unwrap().len(), 2);
 
-    let some = network.mds().args(["rm", "another", "nothing", "--json"]).run().await;
+    let some = network.mds().args(["rm", "another", "nothing", "nobody", "--json"]).run().await;
     assert_eq!(some.failed(7), "PARTLY_DONE");
+    assert!(some.stderr.contains("nothing: ") && some.stderr.contains("nobody: "), "{}", some.stderr);
 }
 
 #[tokio::test(flavor = "multi_thread")]

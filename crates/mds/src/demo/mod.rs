@@ -288,7 +288,7 @@ async fn put(cluster: &Cluster, path: &Path, digest: Hash) -> Result<(FileView, 
     let name = name.unwrap_or_else(|| "demo".parse().expect("a word is a file name"));
     let source = Source::Path { path: path.to_owned(), name };
     let copies = Copies::wanted(cluster, Wait::Copies(COPIES), PATIENCE).await?;
-    let file = Uploads::at_tracker(cluster, true).await?.put(source).await?;
+    let file = Uploads::at_tracker(cluster, true).await?.put(source, None).await?;
     let file = copies.wait_for(cluster, &file, true).await?;
     Ok((FileView::of(&file), cluster.file_map(&digest).await?))
 }

@@ -49,7 +49,7 @@ impl fmt::Display for Source {
 ///
 /// # Errors
 /// If the command line makes no sense.
-pub fn find(put: &Put) -> Result<(Vec<Source>, Vec<Failure>), Failure> {
+pub fn find(put: &Put) -> Result<Found, Failure> {
     let stdin = Path::new("-");
     if put.paths.iter().filter(|path| *path == stdin).count() > 1 {
         return Err(usage("standard input can be read only once"));
@@ -66,13 +66,18 @@ pub fn find(put: &Put) -> Result<(Vec<Source>, Vec<Failure>), Failure> {
             found.take(path, name.clone());
         }
     }
-    Ok((found.sources, found.failures))
+    Ok(found)
 }
 
+/// What a command line names.
 #[derive(Debug, Default)]
-struct Found {
-    sources: Vec<Source>,
-    failures: Vec<Failure>,
+pub struct Found {
+    /// Files to put.
+    pub sources: Vec<Source>,
+    /// What cannot be put, and why.
+    pub failures: Vec<Failure>,
+    /// What a directory holds besides, and is left out on purpose.
+    pub skipped: Vec<String>,
 }
 
 impl Found {
@@ -108,10 +113,21 @@ impl Found {
                 Ok(kind) if kind.is_file() || (kind.is_symlink() && path.is_file()) => {
                     self.file(&path, file_name(&name));
                 }
-                // Sockets, pipes, devices and links to directories are no files of this directory.
-                Ok(_) => {}
+                Ok(kind) => self.other(&path, kind.is_symlink()),
                 Err(error) => self.failures.push(Failure::io("read", &path, &error)),
             }
+        }
+    }
+
+    /// Sockets, pipes, devices and links to directories are no files of a directory; links that lead nowhere should be some.
+    fn other(&mut self, path: &Path, is_link: bool) {
+        match fs::metadata(path) {
+            Err(error) => self.failures.push(Failure::io("read", path, &error)),
+            Ok(_) if is_link => {
+                let what = "is left out: it is a link to what is no file; name it to put what is in it";
+                self.skipped.push(format!("{} {what}", path.display()));
+            }
+            Ok(_) => self.skipped.push(format!("{} is left out: it is no file", path.display())),
         }
     }
 
@@ -128,7 +144,7 @@ fn own_name(path: &Path) -> Result<FileName, Failure> {
 }
 
 /// The last component if it is a name: `.` and `..` are none.
-fn last_component(path: &Path) -> Option<String> {
+pub fn last_component(path: &Path) -> Option<String> {
     match path.components().next_back() {
         Some(Component::Normal(name)) => name.to_str().map(str::to_owned),
         Some(Component::CurDir | Component::ParentDir | Component::RootDir | Component::Prefix(_)) | None => {
@@ -137,7 +153,11 @@ fn last_component(path: &Path) -> Option<String> {
     }
 }
 
-fn file_name(text: &str) -> Result<FileName, Failure> {
+/// The name that a file is to have in the network.
+///
+/// # Errors
+/// If it cannot have that one.
+pub fn file_name(text: &str) -> Result<FileName, Failure> {
     text.parse().map_err(|error: protocol::file_name::InvalidFileName| {
         Failure::new(Code::Usage, "INVALID_NAME", format!("{error}; give another one with --name"))
     })
@@ -181,11 +201,35 @@ mod tests {
         }
         std::os::unix::fs::symlink(&maps, maps.join("circle")).unwrap();
         std::os::unix::fs::symlink(maps.join("berlin"), maps.join("capital")).unwrap();
-        let (sources, failures) = find(&put(&[&maps], None)).unwrap();
-        assert_eq!(names(&sources), ["maps/berlin", "maps/capital", "maps/de/by/münchen", "maps/de/hamburg"]);
-        assert_eq!(failures, []);
-        let (sources, _) = find(&put(&[&maps.join("de/..")], None)).unwrap();
-        assert_eq!(names(&sources)[0], "berlin");
+        let found = find(&put(&[&maps], None)).unwrap();
+        let expected = ["maps/berlin", "maps/capital", "maps/de/by/münchen", "maps/de/hamburg"];
+        assert_eq!(names(&found.sources), expected);
+        assert_eq!(found.failures, []);
+        let found = find(&put(&[&maps.join("de/..")], None)).unwrap();
+        assert_eq!(names(&found.sources)[0], "berlin");
+    }
+
+    #[test]
+    fn what_is_left_out_of_a_directory_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let link = |to: &Path, name| std::os::unix::fs::symlink(to, directory.path().join(name)).unwrap();
+        link(Path::new("."), "circle");
+        link(Path::new("nothing"), "nowhere");
+        let _socket = std::os::unix::net::UnixListener::bind(directory.path().join("socket")).unwrap();
+        let found = find(&put(&[directory.path()], None)).unwrap();
+        assert_eq!(found.sources, []);
+        let told = |texts: Vec<&str>, what: &[&str]| {
+            assert_eq!(texts.len(), what.len(), "{texts:?}");
+            assert!(texts.iter().zip(what).all(|(text, what)| text.contains(what)), "{texts:?}");
+        };
+        told(
+            found.skipped.iter().map(String::as_str).collect(),
+            &["circle is left out", "socket is left out"],
+        );
+        told(
+            found.failures.iter().map(|failure| failure.message.as_str()).collect(),
+            &["nowhere cannot be read"],
+        );
     }
 
     #[test]
@@ -193,15 +237,15 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("a b");
         fs::write(&file, "x").unwrap();
-        assert_eq!(names(&find(&put(&[&file], None)).unwrap().0), ["a b"]);
-        assert_eq!(names(&find(&put(&[&file], Some("c/d"))).unwrap().0), ["c/d"]);
+        assert_eq!(names(&find(&put(&[&file], None)).unwrap().sources), ["a b"]);
+        assert_eq!(names(&find(&put(&[&file], Some("c/d"))).unwrap().sources), ["c/d"]);
     }
 
     #[test]
     fn standard_input_has_a_name_only_if_told() {
         let stdin = Path::new("-");
-        assert_eq!(find(&put(&[stdin], None)).unwrap().0, [Source::Stdin { name: None }]);
-        assert_eq!(names(&find(&put(&[stdin], Some("x"))).unwrap().0), ["x"]);
+        assert_eq!(find(&put(&[stdin], None)).unwrap().sources, [Source::Stdin { name: None }]);
+        assert_eq!(names(&find(&put(&[stdin], Some("x"))).unwrap().sources), ["x"]);
         assert!(find(&put(&[stdin, stdin], None)).is_err());
     }
 
@@ -210,8 +254,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("a");
         fs::write(&file, "x").unwrap();
-        let (sources, failures) = find(&put(&[&file, &directory.path().join("none")], None)).unwrap();
-        assert_eq!((sources.len(), failures.len()), (1, 1));
+        let found = find(&put(&[&file, &directory.path().join("none")], None)).unwrap();
+        assert_eq!((found.sources.len(), found.failures.len()), (1, 1));
     }
 
     #[test]

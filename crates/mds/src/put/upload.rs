@@ -38,6 +38,9 @@ const ATTEMPTS: u32 = 7;
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 
+/// The reason where a file no longer has the digest that was known.
+pub const CHANGED: &str = "CHANGED";
+
 /// Uploads to one tracker.
 #[derive(Debug)]
 pub struct Uploads {
@@ -63,19 +66,19 @@ impl Uploads {
         Ok(Self { endpoint, client, json })
     }
 
-    /// Puts one file.
+    /// Puts one file. If its digest is `known` beforehand, what the network has already is not sent again.
     ///
     /// # Errors
-    /// If it cannot be read, or the tracker does not take it.
-    pub async fn put(&mut self, source: Source) -> Result<proto::File, Failure> {
+    /// If it cannot be read, or no longer has the digest that was known, or the tracker does not take it.
+    pub async fn put(&mut self, source: Source, known: Option<Hash>) -> Result<proto::File, Failure> {
         let opened =
             spawn_blocking(move || open(&source).map(|(content, size_bytes)| (content, size_bytes, source)));
         let (mut content, size_bytes, source) = opened.await.map_err(panicked)??;
         let bar = progress::bytes(&source.to_string(), size_bytes, self.json);
         let mut attempt = 0;
         loop {
-            let upload = self.create(source.name(), size_bytes).await?;
-            match self.write_and_complete(&upload, &mut content, &source, &bar).await {
+            let upload = self.create(source.name(), size_bytes, known).await?;
+            match self.write_and_complete(&upload, &mut content, &source, known, &bar).await {
                 // The tracker has forgotten the upload (it was started anew): so does this side, if it can.
                 Err(failure) if failure.reason == "UPLOAD_NOT_FOUND" && attempt < ATTEMPTS => {
                     attempt += 1;
@@ -99,9 +102,10 @@ impl Uploads {
         &mut self,
         name: Option<&FileName>,
         size_bytes: Option<u64>,
+        known: Option<Hash>,
     ) -> Result<proto::Upload, Failure> {
         let request = proto::CreateUploadRequest {
-            digest: String::new(),
+            digest: known.as_ref().map(digest_text).unwrap_or_default(),
             size_bytes: size_bytes.map(|size| i64::try_from(size).unwrap_or(i64::MAX)),
             display_name: name.map(ToString::to_string).unwrap_or_default(),
             request_id: Builder::from_random_bytes(fastrand::u128(..).to_ne_bytes()).into_uuid().to_string(),
@@ -123,14 +127,21 @@ impl Uploads {
         upload: &proto::Upload,
         content: &mut Content,
         source: &Source,
+        known: Option<Hash>,
         bar: &ProgressBar,
     ) -> Result<proto::File, Failure> {
         let mut attempt = 0;
         let (file, digest) = loop {
-            if upload.state() == UploadState::Receiving {
+            let digest = if upload.state() == UploadState::Receiving {
                 self.write(upload, content, source, bar).await?;
+                content.digest()
+            } else {
+                known.unwrap_or_else(|| content.digest())
+            };
+            if known.is_some_and(|known| known != digest) {
+                let message = format!("{source} was changed while it was put");
+                return Err(Failure::new(Code::Failed, CHANGED, message));
             }
-            let digest = content.digest();
             match self.complete(upload, &digest).await {
                 Ok(file) => break (file, digest),
                 // What lay there from an earlier attempt was swept after the tracker had counted it: it says from where on it lacks bytes.
@@ -196,7 +207,7 @@ impl Uploads {
             let now_committed = match answered {
                 Ok(now_committed) => now_committed,
                 Err(error) if attempt < ATTEMPTS && is_passing(&error) => {
-                    sleep(pause(attempt)).await;
+                    sleep(pause(attempt, LONGEST_PAUSE)).await;
                     self.committed_bytes(upload).await?
                 }
                 Err(error) => return Err(Failure::refused(&error)),
@@ -254,7 +265,7 @@ impl Uploads {
             if attempt >= ATTEMPTS || !is_passing(&error) {
                 return Err(Failure::refused(&error));
             }
-            sleep(pause(attempt)).await;
+            sleep(pause(attempt, LONGEST_PAUSE)).await;
             attempt += 1;
         }
     }
@@ -279,8 +290,9 @@ fn is_passing(error: &CallError) -> bool {
     }
 }
 
-fn pause(attempt: u32) -> Duration {
-    (FIRST_PAUSE * 2_u32.saturating_pow(attempt)).min(LONGEST_PAUSE)
+/// How long to wait before something is tried again: twice as long each time, at most `longest`.
+pub fn pause(attempt: u32, longest: Duration) -> Duration {
+    FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(attempt)).min(longest)
 }
 
 fn panicked(error: tokio::task::JoinError) -> Failure {

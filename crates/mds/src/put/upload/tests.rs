@@ -78,6 +78,6 @@ fn a_stream_is_written_in_segments_that_are_kept() {
 
 #[test]
 fn pauses_grow_and_end() {
-    assert_eq!(pause(0), FIRST_PAUSE);
-    assert_eq!(pause(u32::MAX), LONGEST_PAUSE);
+    assert_eq!(pause(0, LONGEST_PAUSE), FIRST_PAUSE);
+    assert_eq!(pause(u32::MAX, LONGEST_PAUSE), LONGEST_PAUSE);
 }

@@ -1,15 +1,18 @@
 //! The command line.
 
+mod values;
+
 use std::ffi::OsString;
-use std::ops::Range;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use protocol::{ClientId, EndpointUri};
 
 use crate::exit::{Code, Failure};
+
+pub use values::{ByteRange, Wait};
 
 const DEFAULT_ENDPOINT: &str = "grpc://127.0.0.1:7401";
 
@@ -68,8 +71,17 @@ pub enum Command {
     Status,
     /// Have all daemons verify what is on their disks; exit code 0 all good, 1 damage found, 4 a daemon was not reached.
     Verify(Verify),
+    /// Follow what changes in the network, one line each, until Ctrl-C.
+    Events(Events),
+    /// Put whatever settles in a directory, until Ctrl-C.
+    Watch(Watch),
     /// Run a broker, a tracker and three torrents, put a file, kill a torrent, get the file. Needs nothing installed.
     Demo(Demo),
+    /// Print what a shell needs to complete command lines.
+    Completions(Completions),
+    /// Write the manual pages of all three programs into a directory.
+    #[command(hide = true)]
+    Man(Man),
     /// A tracker in this process; for the demo.
     #[command(hide = true)]
     Tracker(ChildTracker),
@@ -95,27 +107,6 @@ pub struct Put {
     pub timeout: Duration,
 }
 
-/// How many copies to wait for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wait {
-    /// This many.
-    Copies(u32),
-    /// One on every registered torrent.
-    All,
-}
-
-impl FromStr for Wait {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.parse() {
-            _ if text == "all" => Ok(Self::All),
-            Ok(copies) if copies > 0 => Ok(Self::Copies(copies)),
-            Ok(_) | Err(_) => Err("use a number of copies from 1 on, or 'all'"),
-        }
-    }
-}
-
 /// `mds get`.
 #[derive(Debug, Args)]
 pub struct Get {
@@ -131,25 +122,6 @@ pub struct Get {
     /// Only these bytes.
     #[arg(long, value_name = "OFFSET+LENGTH")]
     pub range: Option<ByteRange>,
-}
-
-/// A part of a file, in bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ByteRange(pub Range<u64>);
-
-impl FromStr for ByteRange {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const HOW: &str = "use OFFSET+LENGTH in bytes, as in 1048576+4096";
-        let number = |digits: &str| {
-            let all_digits = !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
-            if all_digits { digits.parse::<u64>().map_err(|_| HOW) } else { Err(HOW) }
-        };
-        let (offset, length) = text.split_once('+').ok_or(HOW)?;
-        let (offset, length) = (number(offset)?, number(length)?);
-        Ok(Self(offset..offset.checked_add(length).ok_or(HOW)?))
-    }
 }
 
 /// `mds ls`.
@@ -181,6 +153,60 @@ pub struct Verify {
     /// Only these files: digest, at least 8 first digits of it, or name. By default everything that is on the disks.
     #[arg(value_name = "REF")]
     pub references: Vec<String>,
+}
+
+/// `mds events`.
+#[derive(Debug, Args)]
+pub struct Events {
+    /// Begin with what is there: every torrent and every file.
+    #[arg(long)]
+    pub state: bool,
+}
+
+/// `mds watch`.
+#[derive(Debug, Args)]
+pub struct Watch {
+    /// The directory. Files below it are named as 'put' names them; those that begin with a dot or end with .part are left out.
+    #[arg(value_name = "DIR")]
+    pub directory: PathBuf,
+    /// How long size and time of a file must stand still before it is put.
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = humantime::parse_duration)]
+    pub settle: Duration,
+    /// How often everything is looked through, for what the system did not tell.
+    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = humantime::parse_duration)]
+    pub rescan: Duration,
+    /// Where is kept what was put already; by default .mds-watch in the directory. Use another one for another network.
+    #[arg(long, value_name = "FILE")]
+    pub state: Option<PathBuf>,
+}
+
+/// `mds completions`.
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// The shell.
+    pub shell: Shell,
+    /// Of which program.
+    #[arg(long, value_name = "PROGRAM", default_value = "mds")]
+    pub program: Program,
+}
+
+/// The three programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Program {
+    /// The tool.
+    Mds,
+    /// The daemon that takes files.
+    Tracker,
+    /// The daemon that holds fragments.
+    Torrent,
+}
+
+/// `mds man`.
+#[derive(Debug, Args)]
+pub struct Man {
+    /// The directory; it is made if it is not there.
+    #[arg(value_name = "DIR")]
+    pub directory: PathBuf,
 }
 
 /// `mds demo`.
@@ -281,73 +307,4 @@ fn endpoint(text: &str) -> Result<EndpointUri, Failure> {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-
-    use super::*;
-
-    fn read(arguments: &[&str]) -> Cli {
-        Cli::try_parse_from(std::iter::once("mds").chain(arguments.iter().copied())).unwrap()
-    }
-
-    #[test]
-    fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn endpoints_come_in_several_spellings() {
-        let cli = read(&["ls", "--endpoint", "a:1,grpc://b:2", "--endpoint", " c:3 ,"]);
-        let endpoints: Vec<String> = cli.endpoints().unwrap().iter().map(ToString::to_string).collect();
-        assert_eq!(endpoints, ["grpc://a:1", "grpc://b:2", "grpc://c:3"]);
-    }
-
-    #[test]
-    fn an_empty_endpoint_is_the_default_one() {
-        let cli = read(&["--endpoint", "", "status"]);
-        assert_eq!(cli.endpoints().unwrap()[0].as_str(), DEFAULT_ENDPOINT);
-    }
-
-    #[test]
-    fn what_cannot_be_dialled_is_a_usage_error() {
-        for bad in ["host", "http://host:1", "grpc://host", "grpc://host:0"] {
-            let error = read(&["--endpoint", bad, "status"]).endpoints().unwrap_err();
-            assert_eq!(error.code, Code::Usage, "{bad}");
-        }
-    }
-
-    #[test]
-    fn every_command_has_its_alias() {
-        assert!(matches!(read(&["upload", "x"]).command, Command::Put(_)));
-        assert!(matches!(read(&["download", "x"]).command, Command::Get(_)));
-        assert!(matches!(read(&["list"]).command, Command::List(_)));
-        assert!(matches!(read(&["stat", "x"]).command, Command::Info(_)));
-        assert!(matches!(read(&["delete", "x"]).command, Command::Remove(_)));
-    }
-
-    #[test]
-    fn a_range_is_an_offset_and_a_length() {
-        assert_eq!("3+4".parse(), Ok(ByteRange(3..7)));
-        assert_eq!("0+0".parse(), Ok(ByteRange(0..0)));
-        for bad in ["", "3", "+4", "3+", "-1+4", "3++4", "3-4", "18446744073709551615+1", "a+b"] {
-            assert!(bad.parse::<ByteRange>().is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn copies_to_wait_for_are_a_number_or_all() {
-        assert_eq!("2".parse(), Ok(Wait::Copies(2)));
-        assert_eq!("all".parse(), Ok(Wait::All));
-        for bad in ["", "0", "-1", "some"] {
-            assert!(bad.parse::<Wait>().is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn the_daemons_of_the_demo_take_their_own_flags() {
-        let cli = read(&["torrent", "--end-with-stdin", "--id", "t1", "--listen", "127.0.0.1:0"]);
-        let Command::Torrent(torrent) = cli.command else { panic!("{cli:?}") };
-        assert!(torrent.child.end_with_stdin);
-        assert_eq!(torrent.arguments.settings.id.as_deref(), Some("t1"));
-    }
-}
+mod tests;

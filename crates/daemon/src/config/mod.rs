@@ -1,55 +1,39 @@
 //! Configuration: defaults < file < environment < flags.
 //!
 //! A daemon's settings are one struct of optional values that is read three times: by clap from flags and environment, and by serde from
-//! the file. [`load`] lays the first over the second; defaults are filled in where a value is used.
+//! the file. [`load()`] lays the first over the second and remembers where each value comes from; defaults are filled in where a value is
+//! used.
+//!
+//! | to change | open |
+//! |---|---|
+//! | what both daemons can be told | this file |
+//! | how the file is read, which names are alike | `load` |
+//! | what `--print-config` shows, the reference for documents | `print` |
+//! | how a password gets in | `secret` |
+
+mod error;
+mod load;
+mod origin;
+mod print;
+mod secret;
 
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use bus::BrokerUrl;
 use clap::Args;
 use protocol::Topics;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::logging::LogFormat;
 use crate::scrub::Pace;
 
-/// Why a configuration cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("the configuration file {} cannot be read: {source}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        source: std::io::Error,
-    },
-    /// The file is not TOML, or has an unknown key or a value of the wrong type.
-    #[error("the configuration file {}: {source}", path.display())]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong, and where.
-        source: Box<toml::de::Error>,
-    },
-    /// A value cannot be used.
-    #[error("{key} = {value:?}: {reason}")]
-    Value {
-        /// The key.
-        key: &'static str,
-        /// The value.
-        value: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// Flags and file do not fit together.
-    #[error("the configuration cannot be put together: {0}")]
-    Merge(String),
-}
+pub use error::{ConfigError, value_error};
+pub use load::{Loaded, load};
+pub use origin::{Origin, Origins, read};
+pub use print::{Setting, print, reference};
 
 /// The settings that both daemons have. Durations are texts such as `500ms`, `10s`, `5m`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args, Serialize, Deserialize)]
@@ -58,6 +42,12 @@ pub struct CommonSettings {
     /// The MQTT broker: mqtt://HOST:PORT or mqtt://USER:PASSWORD@HOST:PORT, or mqtts://… with TLS.
     #[arg(long, value_name = "URL", env = "MDS_BROKER", hide_env_values = true)]
     pub broker: Option<String>,
+    /// The user at the broker, if the URL names none.
+    #[arg(long, value_name = "NAME", env = "MDS_BROKER_USER")]
+    pub broker_user: Option<String>,
+    /// File with that user's password, alone on its line: it need not stand in a command line, an environment or a URL.
+    #[arg(long, value_name = "FILE", env = "MDS_BROKER_PASSWORD_FILE")]
+    pub broker_password_file: Option<PathBuf>,
     /// PEM file with the certificates to trust with mqtts://.
     #[arg(long, value_name = "FILE", env = "MDS_BROKER_CA")]
     pub broker_ca: Option<PathBuf>,
@@ -176,7 +166,18 @@ impl CommonSettings {
     /// An error does not repeat the text, which may hold a password: it goes into a log.
     fn broker_url(&self) -> Result<BrokerUrl, ConfigError> {
         let text = self.broker.as_deref().unwrap_or(DEFAULT_BROKER);
-        text.parse().map_err(|error| value_error("broker", NOT_A_BROKER_URL, error))
+        let url: BrokerUrl = text.parse().map_err(|error| value_error("broker", NOT_A_BROKER_URL, error))?;
+        secret::with_credentials(url, self.broker_user.as_deref(), self.broker_password_file.as_deref())
+    }
+
+    /// Says so if everybody can read the configuration file, and the broker's password stands in it.
+    pub fn warn_of_readers(&self, origins: &Origins) {
+        let url = self.broker.as_deref().and_then(|text| text.parse::<BrokerUrl>().ok());
+        let has_password =
+            url.as_ref().and_then(BrokerUrl::credentials).is_some_and(|(_, password)| !password.is_empty());
+        if let Some(Origin::File { path, .. }) = origins.get("broker").filter(|_| has_password) {
+            secret::warn_if_readable_by_all(path);
+        }
     }
 
     /// The same with every default filled in, and without a password, for [`print()`].
@@ -226,107 +227,5 @@ fn address(key: &'static str, value: &str) -> Result<SocketAddr, ConfigError> {
     addresses.next().ok_or_else(|| not_found("no address".into()))
 }
 
-/// A value that cannot be used.
-pub fn value_error(key: &'static str, value: &str, reason: impl std::fmt::Display) -> ConfigError {
-    ConfigError::Value { key, value: value.to_owned(), reason: reason.to_string() }
-}
-
-/// Lays `flags` (which hold the environment, too) over the file.
-///
-/// # Errors
-/// If the file cannot be read, or has a key that `S` does not know.
-pub fn load<S: Serialize + DeserializeOwned>(file: Option<&Path>, flags: &S) -> Result<S, ConfigError> {
-    let merge = |error: &dyn std::fmt::Display| ConfigError::Merge(error.to_string());
-    let mut settings = match file {
-        None => toml::Table::new(),
-        Some(path) => {
-            let text = std::fs::read_to_string(path)
-                .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-            let malformed =
-                |source| ConfigError::Malformed { path: path.to_owned(), source: Box::new(source) };
-            // Read once as settings, so that an error names the line.
-            toml::from_str::<S>(&text).map_err(malformed)?;
-            toml::from_str(&text).map_err(malformed)?
-        }
-    };
-    settings.extend(toml::Table::try_from(flags).map_err(|error| merge(&error))?);
-    settings.try_into().map_err(|error| merge(&error))
-}
-
-/// The settings as a configuration file.
-#[must_use]
-pub fn print<S: Serialize>(settings: &S) -> String {
-    toml::to_string(settings).unwrap_or_else(|error| format!("# {error}\n"))
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::Parser;
-
-    #[derive(Debug, Default, PartialEq, Parser, Serialize, Deserialize)]
-    #[serde(default, deny_unknown_fields)]
-    struct Settings {
-        #[command(flatten)]
-        #[serde(flatten)]
-        common: CommonSettings,
-        #[arg(long)]
-        copies: Option<String>,
-    }
-
-    fn file(text: &str) -> tempfile::NamedTempFile {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), text).unwrap();
-        file
-    }
-
-    #[test]
-    fn flags_win_over_the_file() {
-        let file = file("copies = \"3\"\nlisten = \"127.0.0.1:1\"\nretry_connect = true\n");
-        let flags = Settings::parse_from(["tracker", "--listen", "127.0.0.1:2"]);
-        let settings = load(Some(file.path()), &flags).unwrap();
-        assert_eq!(settings.copies.as_deref(), Some("3"));
-        assert_eq!(settings.common.listen.as_deref(), Some("127.0.0.1:2"));
-        assert_eq!(settings.common.retry_connect, Some(true));
-    }
-
-    #[test]
-    fn an_unknown_key_is_refused_by_name() {
-        let file = file("copys = \"3\"\n");
-        let error = load(Some(file.path()), &Settings::default()).unwrap_err();
-        assert!(error.to_string().contains("copys"), "{error}");
-    }
-
-    #[test]
-    fn a_bad_value_says_which_and_what_to_write() {
-        let defaults = Defaults { data_dir: "d", listen: "127.0.0.1:0", http: "off" };
-        let bad = CommonSettings { listen: Some("nonsense".into()), ..CommonSettings::default() };
-        let error = bad.complete(defaults).unwrap_err().to_string();
-        assert!(error.contains("listen") && error.contains("127.0.0.1:7401"), "{error}");
-    }
-
-    #[test]
-    fn a_password_is_not_printed() {
-        let secret =
-            CommonSettings { broker: Some("mqtt://me:secret@host:1883".into()), ..Default::default() };
-        let printed = print(&secret.in_use(Defaults { data_dir: "d", listen: "127.0.0.1:0", http: "off" }));
-        assert!(!printed.contains("secret") && printed.contains("max_event_bytes"), "{printed}");
-    }
-
-    #[test]
-    fn a_broker_url_that_cannot_be_used_does_not_tell_its_password() {
-        let defaults = Defaults { data_dir: "d", listen: "127.0.0.1:0", http: "off" };
-        for url in ["mqtt://me:secret@host:99999", "mqt://me:secret@host", "mqtt://me:secret@host/topic"] {
-            let bad = CommonSettings { broker: Some(url.into()), ..CommonSettings::default() };
-            let error = bad.complete(defaults).unwrap_err().to_string();
-            assert!(error.contains("broker") && !error.contains("secret"), "{error}");
-        }
-    }
-
-    #[test]
-    fn the_help_does_not_tell_what_the_environment_says_of_the_broker() {
-        let command = <Settings as clap::CommandFactory>::command();
-        let broker = command.get_arguments().find(|argument| argument.get_id() == "broker").unwrap();
-        assert!(broker.is_hide_env_values_set());
-    }
-}
+mod tests;

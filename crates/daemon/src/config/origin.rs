@@ -1,0 +1,102 @@
+//! Where each value comes from.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Command, CommandFactory, FromArgMatches};
+
+use super::ConfigError;
+
+/// Where a value comes from that is not the default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// A configuration file.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1 on.
+        line: usize,
+    },
+    /// A variable of the environment.
+    Environment(String),
+    /// A flag of the command line, with its dashes.
+    Flag(String),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { path, line } => {
+                // A line break in the path would end the comment that this stands in.
+                let path = path.display().to_string().replace(char::is_control, "\u{fffd}");
+                write!(f, "file {path}, line {line}")
+            }
+            Self::Environment(variable) => write!(f, "environment {variable}"),
+            Self::Flag(flag) => write!(f, "flag {flag}"),
+        }
+    }
+}
+
+/// The origin of every setting that was told, by its key.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Origins(BTreeMap<String, Origin>);
+
+impl Origins {
+    /// What was told by flags and environment.
+    #[must_use]
+    pub fn of(command: &Command, matches: &ArgMatches) -> Self {
+        let told = command.get_arguments().filter_map(|argument| {
+            let key = argument.get_id().as_str();
+            let origin = match matches.value_source(key)? {
+                ValueSource::CommandLine => Origin::Flag(format!("--{}", argument.get_long()?)),
+                ValueSource::EnvVariable => {
+                    Origin::Environment(argument.get_env()?.to_string_lossy().into_owned())
+                }
+                // Defaults are not clap's here.
+                _ => return None,
+            };
+            Some((key.to_owned(), origin))
+        });
+        Self(told.collect())
+    }
+
+    /// Where the value of `key` comes from; none if it is the default.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&Origin> {
+        self.0.get(key)
+    }
+
+    pub(super) fn insert(&mut self, key: &str, origin: Origin) {
+        self.0.insert(key.to_owned(), origin);
+    }
+
+    /// The error with the origin of the value that it is about.
+    #[must_use]
+    pub fn explain(&self, error: ConfigError) -> ConfigError {
+        match error {
+            ConfigError::Value { key, value, origin: _, reason } => {
+                ConfigError::Value { key, value, origin: self.get(key).cloned(), reason }
+            }
+            ConfigError::Unreadable { .. }
+            | ConfigError::Malformed { .. }
+            | ConfigError::UnknownKey { .. }
+            | ConfigError::Kind { .. }
+            | ConfigError::Merge(_) => error,
+        }
+    }
+}
+
+/// Reads the arguments of the process, and which of them came from the environment. Ends the process where they make no sense, or
+/// ask for help.
+#[must_use]
+pub fn read<A: CommandFactory + FromArgMatches>() -> (A, Origins) {
+    let mut command = A::command();
+    let matches = command.get_matches_mut();
+    let origins = Origins::of(&command, &matches);
+    match A::from_arg_matches(&matches) {
+        Ok(arguments) => (arguments, origins),
+        Err(error) => error.format(&mut command).exit(),
+    }
+}

@@ -1,0 +1,109 @@
+//! What a shell completes, and what `man` shows, of all three programs: both come from the command lines themselves.
+
+#[cfg(test)]
+mod documents;
+
+use std::fs;
+
+use clap::builder::StyledStr;
+use clap::{Command, CommandFactory};
+
+use crate::cli::{Cli, Completions, Man, Program};
+use crate::exit::Failure;
+use crate::output::Output;
+
+/// Prints the completions of one program.
+///
+/// # Errors
+/// If standard output is closed or broken.
+pub fn completions(completions: &Completions, output: Output) -> Result<(), Failure> {
+    let mut command = command(completions.program);
+    let name = command.get_name().to_owned();
+    let mut text = Vec::new();
+    clap_complete::generate(completions.shell, &mut command, name, &mut text);
+    output.line(String::from_utf8_lossy(&text).trim_end())
+}
+
+/// Writes a page for each program and each command of it.
+///
+/// # Errors
+/// If the disk refuses.
+pub fn pages(man: &Man) -> Result<(), Failure> {
+    let written = fs::create_dir_all(&man.directory).and_then(|()| {
+        [Program::Mds, Program::Tracker, Program::Torrent]
+            .into_iter()
+            .try_for_each(|program| clap_mangen::generate_to(command(program), &man.directory))
+    });
+    written.map_err(|error| Failure::io("written", &man.directory, &error))
+}
+
+/// The command line of a program, without what is not meant for users.
+fn command(program: Program) -> Command {
+    match program {
+        Program::Mds => {
+            let all = Cli::command();
+            let mut shown = Command::new("mds").version(env!("CARGO_PKG_VERSION")).args(all.get_arguments());
+            let text = |text: Option<&StyledStr>| text.map(ToString::to_string).unwrap_or_default();
+            shown = shown.about(text(all.get_about())).after_help(text(all.get_after_help()));
+            shown.subcommands(all.get_subcommands().filter(|command| !command.is_hide_set()))
+        }
+        Program::Tracker => tracker::config::Arguments::command(),
+        Program::Torrent => torrent::config::Arguments::command(),
+    }
+}
+
+/// Whether a command needs no network, and what it does.
+pub fn answer(command: &crate::cli::Command, output: Output) -> Option<Result<(), Failure>> {
+    use crate::cli::Command as Of;
+    match command {
+        Of::Completions(wanted) => Some(completions(wanted, output)),
+        Of::Man(man) => Some(pages(man)),
+        Of::Put(_)
+        | Of::Get(_)
+        | Of::List(_)
+        | Of::Info(_)
+        | Of::Remove(_)
+        | Of::Peers(_)
+        | Of::Drain(_)
+        | Of::Status
+        | Of::Verify(_)
+        | Of::Events(_)
+        | Of::Watch(_)
+        | Of::Demo(_)
+        | Of::Tracker(_)
+        | Of::Torrent(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap_complete::Shell;
+
+    use super::*;
+
+    #[test]
+    fn every_program_completes_in_every_shell_and_hides_what_is_hidden() {
+        for program in [Program::Mds, Program::Tracker, Program::Torrent] {
+            for shell in [Shell::Bash, Shell::Zsh, Shell::Fish, Shell::PowerShell, Shell::Elvish] {
+                let mut text = Vec::new();
+                let mut command = command(program);
+                let name = command.get_name().to_owned();
+                clap_complete::generate(shell, &mut command, name, &mut text);
+                let text = String::from_utf8(text).unwrap();
+                let shown = if program == Program::Mds { "verify" } else { "broker-password-file" };
+                assert!(text.contains(shown) && !text.contains("end-with-stdin"), "{program:?} {shell}");
+            }
+        }
+    }
+
+    #[test]
+    fn there_is_a_page_for_every_command_and_both_daemons() {
+        let directory = tempfile::tempdir().unwrap();
+        pages(&Man { directory: directory.path().join("man1") }).unwrap();
+        for page in ["mds.1", "mds-put.1", "mds-watch.1", "tracker.1", "torrent.1"] {
+            let text = fs::read_to_string(directory.path().join("man1").join(page)).unwrap();
+            assert!(text.starts_with(".ie") && text.contains(".SH NAME"), "{page}");
+        }
+        assert!(!directory.path().join("man1/mds-tracker.1").exists());
+    }
+}

@@ -1,0 +1,292 @@
+//! `mds watch`: whatever settles in a directory is put, until a signal.
+//!
+//! The system tells what changes, and now and then everything is looked through for what it did not tell. A file is put when nobody has
+//! written to it for a while, and once: `memory` knows what was put. What is moved or deleted here stays in the network. If the tracker is
+//! away, what has settled waits.
+
+mod memory;
+mod settling;
+mod tree;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use endpoint::client::Cluster;
+use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
+use protocol::{FileName, Hash, Hasher};
+use serde::Serialize;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+
+use crate::cli::Watch;
+use crate::describe::FileView;
+use crate::exit::{Code, Failure};
+use crate::output::{Output, count, printable};
+use crate::put::{CHANGED, Source, Uploads, pause};
+use crate::signals::Signals;
+
+use memory::Memory;
+use settling::{Settling, Stamp};
+use tree::Tree;
+
+/// Where is kept what was put, unless told otherwise. It begins with a dot, so it is not put itself.
+const STATE_NAME: &str = ".mds-watch";
+/// Longest pause before the tracker is tried again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// How often files are looked at that have not settled yet, at most and at least.
+const SHORTEST_LOOK: Duration = Duration::from_millis(20);
+const LONGEST_LOOK: Duration = Duration::from_secs(1);
+
+/// A file that was put, for programs: one a line.
+#[derive(Debug, Serialize)]
+struct PutView {
+    #[serde(flatten)]
+    file: FileView,
+    /// Where it is here.
+    path: String,
+}
+
+/// Watches until a signal. What has settled and is not put yet makes the difference between an end and an interruption.
+///
+/// # Errors
+/// If the directory cannot be watched, or nobody answers at the start, or a signal comes before all is put.
+pub async fn run(
+    cluster: &Cluster,
+    watch: &Watch,
+    output: Output,
+    signals: &mut Signals,
+) -> Result<(), Failure> {
+    let mut watching = Watching::begin(cluster, watch, output)?;
+    let ended = tokio::select! {
+        ended = watching.go_on() => Some(ended),
+        () = signals.next() => None,
+    };
+    match (ended, watching.settled.len()) {
+        (Some(Err(failure)), _) => Err(failure),
+        (Some(Ok(())) | None, 0) => Ok(()),
+        (Some(Ok(())) | None, left) => {
+            let mut failure = Failure::interrupted();
+            let left = count(left as u64, "file");
+            failure.message = format!("interrupted: {left} not put yet; the same command goes on with them");
+            Err(failure)
+        }
+    }
+}
+
+struct Watching<'a> {
+    cluster: &'a Cluster,
+    output: Output,
+    tree: Tree,
+    memory: Memory,
+    look_every: Duration,
+    rescan_every: Duration,
+    settling: Settling,
+    /// What has settled and is to be put, in this order.
+    settled: VecDeque<(PathBuf, Stamp)>,
+    /// By path: how it was when it could not be put for a reason that will not pass by itself.
+    refused: BTreeMap<PathBuf, Stamp>,
+    /// What was complained of already.
+    told: BTreeSet<String>,
+    /// How often in a row the tracker did not take anything, and when it is asked again.
+    attempts: u32,
+    not_before: Instant,
+    /// Changes as the system tells them. The watcher ends with what holds it.
+    changes: UnboundedReceiver<notify::Result<notify::Event>>,
+    _watcher: Option<RecommendedWatcher>,
+}
+
+impl<'a> Watching<'a> {
+    fn begin(cluster: &'a Cluster, watch: &Watch, output: Output) -> Result<Self, Failure> {
+        let tree = Tree::of(&watch.directory)?;
+        let state = watch.state.clone().unwrap_or_else(|| tree.root().join(STATE_NAME));
+        let memory = Memory::open(&state)?;
+        let (sender, changes) = unbounded_channel();
+        let watcher = notify::recommended_watcher(move |change| {
+            // Nobody listens any more at the end.
+            let _ = sender.send(change);
+        })
+        .and_then(|mut watcher| {
+            watcher.watch(tree.root(), RecursiveMode::Recursive)?;
+            Ok(watcher)
+        });
+        let watcher = watcher.map_err(|error| {
+            let every = humantime::format_duration(watch.rescan);
+            output.warn(&format!(
+                "the system does not tell what changes ({error}): looking through everything every {every}"
+            ));
+        });
+        Ok(Self {
+            cluster,
+            output,
+            tree,
+            memory,
+            look_every: (watch.settle / 4).clamp(SHORTEST_LOOK, LONGEST_LOOK),
+            rescan_every: watch.rescan.max(SHORTEST_LOOK),
+            settling: Settling::new(watch.settle),
+            settled: VecDeque::new(),
+            refused: BTreeMap::new(),
+            told: BTreeSet::new(),
+            attempts: 0,
+            not_before: Instant::now(),
+            changes,
+            _watcher: watcher.ok(),
+        })
+    }
+
+    /// Goes on until something fails for good.
+    async fn go_on(&mut self) -> Result<(), Failure> {
+        let mut rescan = interval(self.rescan_every);
+        rescan.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let look_at = Instant::now() + self.look_every;
+            tokio::select! {
+                Some(change) = self.changes.recv() => self.take(change)?,
+                _ = rescan.tick() => self.look_through(&self.tree.root().to_owned())?,
+                () = sleep_until(look_at), if !self.settling.is_empty() => {}
+                () = sleep_until(self.not_before), if !self.settled.is_empty() => {}
+            }
+            let found = self.settling.look(Instant::now(), Stamp::of_path);
+            self.settled.extend(found);
+            while let Some((path, stamp)) = self.settled.front().cloned()
+                && Instant::now() >= self.not_before
+            {
+                self.put_or_wait(&path, stamp).await?;
+            }
+        }
+    }
+
+    /// What the system tells. Reading changes nothing.
+    fn take(&mut self, change: notify::Result<notify::Event>) -> Result<(), Failure> {
+        match change {
+            Ok(event) if event.need_rescan() => self.look_through(&self.tree.root().to_owned()),
+            Ok(event) if event.kind.is_access() => Ok(()),
+            Ok(event) => event.paths.iter().try_for_each(|path| self.look_through(path)),
+            Err(error) => {
+                self.complain(&format!("the system cannot tell all that changes: {error}"));
+                Ok(())
+            }
+        }
+    }
+
+    /// Notices all files below a path that were not put as they are.
+    fn look_through(&mut self, below: &Path) -> Result<(), Failure> {
+        let walk = self.tree.files(below);
+        let now = Instant::now();
+        for path in walk.files {
+            let Some(stamp) = Stamp::of_path(&path) else { continue };
+            let is_put = self.tree.name(&path).is_ok_and(|name| self.memory.knows(name.as_str(), stamp));
+            let waits = self.settled.iter().any(|(waiting, _)| *waiting == path);
+            if !is_put && !waits && self.refused.get(&path) != Some(&stamp) {
+                self.settling.notice(&path, stamp, now);
+            }
+        }
+        for failure in walk.failures {
+            if !self.tree.root().is_dir() {
+                return Err(failure);
+            }
+            self.complain(&failure.message);
+        }
+        Ok(())
+    }
+
+    /// Puts the first of what has settled. It stays the first if the tracker does not take anything now.
+    async fn put_or_wait(&mut self, path: &Path, stamp: Stamp) -> Result<(), Failure> {
+        let outcome = self.put(path, stamp).await;
+        match outcome {
+            Ok(()) => self.attempts = 0,
+            Err(failure) if failure.is_closed_output() => return Err(failure),
+            Err(failure) if failure.reason == CHANGED => {
+                if let Some(stamp) = Stamp::of_path(path) {
+                    self.settling.notice(path, stamp, Instant::now());
+                }
+            }
+            Err(failure) if may_pass(&failure) => {
+                let pause = pause(self.attempts, LONGEST_PAUSE);
+                self.attempts = self.attempts.saturating_add(1);
+                self.not_before = Instant::now() + pause;
+                let again = humantime::format_duration(pause);
+                let message = failure.about(&path.display().to_string()).message;
+                self.output.warn(&printable(&format!("{message}; tried again in {again}")));
+                return Ok(());
+            }
+            Err(failure) => {
+                self.refused.insert(path.to_owned(), stamp);
+                let message = failure.about(&path.display().to_string()).message;
+                self.output.warn(&printable(&format!("{message}; left out until it changes")));
+            }
+        }
+        self.settled.pop_front();
+        Ok(())
+    }
+
+    async fn put(&mut self, path: &Path, stamp: Stamp) -> Result<(), Failure> {
+        let name: FileName = self.tree.name(path)?;
+        if self.memory.knows(name.as_str(), stamp) {
+            return Ok(());
+        }
+        let digest = digest_of(path.to_owned()).await;
+        // What is gone or was written to meanwhile comes again by itself, if at all.
+        if Stamp::of_path(path) != Some(stamp) {
+            return Err(Failure::new(Code::Failed, CHANGED, format!("{} was changed", path.display())));
+        }
+        let digest = digest?;
+        // A file that was moved or touched.
+        if self.memory.knows_digest(&digest) {
+            return self.memory.record(name.as_str(), stamp, &digest);
+        }
+        let source = Source::Path { path: path.to_owned(), name: name.clone() };
+        let mut uploads = Uploads::at_tracker(self.cluster, self.output.json).await?;
+        let file = uploads.put(source, Some(digest)).await?;
+        self.memory.record(name.as_str(), stamp, &digest)?;
+        let file = FileView::of(&file);
+        if self.output.json {
+            self.output.value_line(&PutView { file, path: path.display().to_string() })
+        } else {
+            self.output.line(&file.sum_line())
+        }
+    }
+
+    /// Tells it once.
+    fn complain(&mut self, text: &str) {
+        if self.told.insert(text.to_owned()) {
+            self.output.warn(&printable(text));
+        }
+    }
+}
+
+/// Whether the same may go well later although the file stays as it is.
+fn may_pass(failure: &Failure) -> bool {
+    match failure.code {
+        Code::NotFound | Code::Unreachable | Code::TimedOut | Code::DigestMismatch | Code::NoSpace => true,
+        // Whatever the tracker has for reasons, except that this file cannot be read.
+        Code::Failed => failure.reason != "IO",
+        Code::Usage | Code::PartlyDone | Code::NotAllowed | Code::Interrupted => false,
+    }
+}
+
+async fn digest_of(path: PathBuf) -> Result<Hash, Failure> {
+    let hashed = spawn_blocking(move || {
+        let mut hasher = Hashing(Hasher::new());
+        let copied = File::open(&path).and_then(|mut file| io::copy(&mut file, &mut hasher));
+        copied.map_err(|error| Failure::io("read", &path, &error))?;
+        Ok(hasher.0.finish())
+    });
+    hashed.await.map_err(|error| Failure::new(Code::Failed, "PANIC", error))?
+}
+
+struct Hashing(Hasher);
+
+impl io::Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
