@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
+use daemon::check::check_ready;
 use daemon::config::print;
 use daemon::http::Readiness;
 use daemon::metrics::Metrics;
@@ -10,7 +11,7 @@ use daemon::scrub::Scrub;
 use daemon::serving::Serving;
 use daemon::start::{advertised, listen, open_store, serve_http};
 use daemon::turns::on_own_thread;
-use daemon::{ExitCode, Failure, OwnFragments, Shutdown, logging};
+use daemon::{ExitCode, Failure, OwnFragments, Shutdown, Supervisor, logging};
 use distribution::limits::{Rhythm, TrackerLimits};
 use distribution::{Tracker, TrackerConfig};
 use endpoint::client::Channels;
@@ -41,14 +42,21 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         print!("{}", print(&settings.in_use()));
         return Ok(());
     }
+    if arguments.check_ready {
+        let sentence = check_ready(&settings.complete().map_err(usage)?.common.data_dir)?;
+        println!("{sentence}");
+        return Ok(());
+    }
     logging::start(settings.common.log_format().map_err(usage)?);
     let config = settings.complete().map_err(usage)?;
-    let shutdown = Shutdown::on_signals().map_err(|error| Failure::new(ExitCode::Failed, error))?;
+    let supervisor = Supervisor::of_this_process();
+    let shutdown =
+        Shutdown::on_signals(supervisor.clone()).map_err(|error| Failure::new(ExitCode::Failed, error))?;
 
     let store = Arc::new(open_store(&config.common.data_dir)?);
     let (listener, address) = listen(&config.common).await?;
     let endpoint = advertised(config.advertise.as_deref(), address)?;
-    let (metrics, readiness) = (Arc::new(Metrics::default()), Readiness::default());
+    let (metrics, readiness) = (Arc::new(Metrics::default()), Readiness::told_to(supervisor.clone()));
     serve_http(&config.common, metrics.clone(), readiness.clone()).await?;
     info!(%endpoint, broker = %config.common.broker, copies = %config.copies, "tracker starts");
 
@@ -67,6 +75,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         UploadApi::new(writer, store.fragments().clone(), config.fragment_size_bytes, request, reads.clone());
     let services = Services::new().with(reads.into_service()).with(uploads.into_service());
     let serving = Serving::start(listener, services);
+    supervisor.ready();
 
     let other = match (arguments.takeover, arguments.standby) {
         (true, _) => OtherTracker::Replace,
