@@ -2,6 +2,7 @@
 # Sees that the images which docker-compose.yml and docker/Dockerfile begin with are there: as they are, pulled, or, where no registry
 # answers, made on this machine under the same names, from Debian's packages and this machine's own Rust.
 set -euo pipefail
+PATH=$PATH:/usr/sbin
 cd "$(dirname "$0")/../.."
 
 BROKER=eclipse-mosquitto:2
@@ -24,11 +25,19 @@ is_there() {
     fi
 }
 
+# Installs a package of Debian's if the program that it has is missing.
 need() {
+    local package=$1 program
+    shift
     for program in "$@"; do
         command -v "$program" >/dev/null && continue
-        echo "making stand-ins for base images needs $program" >&2
-        exit 1
+        if [ -n "$package" ] && command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
+            apt-get update -qq
+            DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package" >/dev/null
+        else
+            echo "making stand-ins for base images needs $program" >&2
+            exit 1
+        fi
     done
 }
 
@@ -44,7 +53,8 @@ take() {
 
 # Debian's Mosquitto, with the paths, the user and the entrypoint of the image that it stands for.
 make_broker() {
-    need mosquitto mosquitto_sub mosquitto_pub
+    need mosquitto mosquitto
+    need mosquitto-clients mosquitto_sub mosquitto_pub
     local root=$made/broker
     take "$root" /bin/sh /usr/bin/id /usr/bin/chown "$(command -v mosquitto)" /usr/bin/mosquitto_sub /usr/bin/mosquitto_pub
     mkdir -p "$root"/etc "$root"/tmp "$root"/mosquitto/{config,data,log}
@@ -71,7 +81,8 @@ SCRIPT
 
 # Debian with a C compiler and this machine's Rust, with the crates that it has fetched already.
 make_toolchain() {
-    need debootstrap rustc cargo
+    need debootstrap debootstrap
+    need '' rustc cargo
     local root=$made/rust home=${CARGO_HOME:-$HOME/.cargo} sysroot
     sysroot=$(rustc --print sysroot)
     cargo fetch --locked --quiet
@@ -95,6 +106,9 @@ make_toolchain() {
 # The crates of others are compiled once and kept where the Dockerfile has its target directory, until one of them changes. Ours are
 # compiled anew by each build of the image.
 make_rust() {
+    # The one before, and what was built on it.
+    docker image rm --force "$RUST" >/dev/null 2>&1 || true
+    docker image prune --force >/dev/null
     make_toolchain
     local ours
     ours=$(sed -n 's/^name = "\(.*\)"$/-p \1/p' crates/*/Cargo.toml | tr '\n' ' ')

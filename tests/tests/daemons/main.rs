@@ -15,4 +15,5 @@ mod odd_files;
 mod one_tracker;
 mod spec_only;
 mod startup;
+mod supervised;
 mod support;
