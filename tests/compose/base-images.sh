@@ -103,20 +103,21 @@ make_toolchain() {
     rm -rf "$root"
 }
 
-# The crates of others are compiled once and kept where the Dockerfile has its target directory, until one of them changes. Ours are
-# compiled anew by each build of the image.
+# The crates of others are compiled once, around empty ones in place of ours, and kept where the Dockerfile has its target directory,
+# until one of them changes. Ours are compiled by each build of the image.
 make_rust() {
     # The one before, and what was built on it.
     docker image rm --force "$RUST" >/dev/null 2>&1 || true
     docker image prune --force >/dev/null
     make_toolchain
     local ours
-    ours=$(sed -n 's/^name = "\(.*\)"$/-p \1/p' crates/*/Cargo.toml | tr '\n' ' ')
+    ours=$(grep -h -m 1 '^name = ' crates/*/Cargo.toml | sed 's/name = "\(.*\)"/-p \1/' | tr '\n' ' ')
     docker build --quiet --force-rm --tag mds-compiled --file - . >/dev/null <<DOCKERFILE
 FROM mds-toolchain
 WORKDIR /src
-$(grep '^ENV ' docker/Dockerfile)
+$(grep '^ARG \|^ENV ' docker/Dockerfile)
 COPY . .
+RUN for file in crates/*/src/lib.rs; do : >"\$file"; done; for file in crates/*/src/main.rs; do echo 'fn main() {}' >"\$file"; done
 $(sed -n 's/^\(RUN cargo build .*\) \\$/\1/p' docker/Dockerfile) && cargo clean --release --target "\$(rustc --print host-tuple)" $ours
 DOCKERFILE
     docker build --quiet --force-rm --tag "$RUST" --label "$LABEL=$1" - >/dev/null <<DOCKERFILE
@@ -133,7 +134,7 @@ is_there "$BROKER" "$broker_key" || {
     make_broker "$broker_key"
 }
 
-rust_key=$( (rustc --version --verbose; cat Cargo.lock; grep '^ENV ' docker/Dockerfile) | sha256sum | cut -c -16)
+rust_key=$( (rustc --version --verbose; cat Cargo.lock; grep '^ARG \|^ENV ' docker/Dockerfile) | sha256sum | cut -c -16)
 is_there "$RUST" "$rust_key" || {
     echo "making $RUST from this machine's $(rustc --version); this takes some minutes"
     make_rust "$rust_key"
