@@ -25,3 +25,13 @@ soak *ARGS:
 # Licences and advisories (needs cargo-deny).
 deny:
     cargo deny check
+
+# The compose cluster of the README, tried (needs Docker).
+compose:
+    tests/compose/run.sh
+
+# The Debian packages (needs cargo-deb).
+deb:
+    cargo deb --locked -p tracker
+    cargo deb --locked -p torrent
+    cargo deb --locked -p mds

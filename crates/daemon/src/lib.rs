@@ -1,5 +1,7 @@
-//! What every daemon needs besides its work: configuration, logs, signals, exit codes, a clock, HTTP and metrics.
+//! What every daemon needs besides its work: configuration, logs, signals, exit codes, a clock, HTTP and metrics,
+//! and a word to the service manager.
 
+pub mod check;
 pub mod clock;
 pub mod config;
 pub mod exit;
@@ -13,9 +15,11 @@ pub mod scrub;
 pub mod serving;
 pub mod shutdown;
 pub mod start;
+pub mod supervisor;
 pub mod turns;
 
 pub use clock::Clock;
 pub use exit::{ExitCode, Failure};
 pub use own_fragments::OwnFragments;
 pub use shutdown::Shutdown;
+pub use supervisor::Supervisor;

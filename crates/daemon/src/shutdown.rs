@@ -6,6 +6,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::info;
 
+use crate::Supervisor;
+
 /// Whether the daemon should end. Clones see the same request.
 #[derive(Debug, Clone)]
 pub struct Shutdown {
@@ -13,11 +15,11 @@ pub struct Shutdown {
 }
 
 impl Shutdown {
-    /// Listens to the process's signals.
+    /// Listens to the process's signals, and tells the service manager of the first.
     ///
     /// # Errors
     /// If the system refuses to deliver signals.
-    pub fn on_signals() -> io::Result<Self> {
+    pub fn on_signals(supervisor: Supervisor) -> io::Result<Self> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let (request, requested) = watch::channel(false);
@@ -34,6 +36,7 @@ impl Shutdown {
                     std::process::exit(1);
                 }
                 info!("shutting down; a second signal ends at once");
+                supervisor.stopping();
                 request.send_replace(true);
             }
         });

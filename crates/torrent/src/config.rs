@@ -22,6 +22,9 @@ pub struct Arguments {
     /// Print the settings in use, as a configuration file that says where each value comes from, and end.
     #[arg(long)]
     pub print_config: bool,
+    /// Ask the torrent that runs with these settings whether it is ready; exit code 0 if it is.
+    #[arg(long)]
+    pub check_ready: bool,
     /// The settings.
     #[command(flatten)]
     pub settings: Settings,

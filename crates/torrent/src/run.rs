@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use daemon::check::check_ready;
 use daemon::config::{Loaded, print};
 use daemon::http::{Readiness, Site};
 use daemon::metrics::{Counted, Metrics};
@@ -10,7 +11,7 @@ use daemon::scrub::Scrub;
 use daemon::serving::Serving;
 use daemon::start::{advertised, listen, open_store, serve_http};
 use daemon::turns::on_own_thread;
-use daemon::{ExitCode, Failure, OwnFragments, Shutdown, logging};
+use daemon::{ExitCode, Failure, OwnFragments, Shutdown, Supervisor, logging};
 use distribution::torrent::RememberedTracker;
 use distribution::{Torrent, TorrentConfig};
 use endpoint::{ByteStreamApi, CatalogHandle, EndpointApi, ReadLimits, Services};
@@ -37,15 +38,22 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         print!("{}", print(&settings.clone().in_use(), &origins));
         return settings.complete().map(drop).map_err(unusable);
     }
+    if arguments.check_ready {
+        let sentence = check_ready(&settings.complete().map_err(unusable)?.common.data_dir)?;
+        println!("{sentence}");
+        return Ok(());
+    }
     logging::start(settings.common.log_format().map_err(unusable)?);
     settings.common.warn_of_readers(&origins);
     let config = settings.complete().map_err(unusable)?;
-    let shutdown = Shutdown::on_signals().map_err(|error| Failure::new(ExitCode::Failed, error))?;
+    let supervisor = Supervisor::of_this_process();
+    let shutdown =
+        Shutdown::on_signals(supervisor.clone()).map_err(|error| Failure::new(ExitCode::Failed, error))?;
 
     let store = open_store(&config.common.data_dir)?;
     let (listener, address) = listen(&config.common).await?;
     let endpoint = advertised(config.advertise.as_deref(), address)?;
-    let (metrics, readiness) = (Arc::new(Metrics::default()), Readiness::default());
+    let (metrics, readiness) = (Arc::new(Metrics::default()), Readiness::told_to(supervisor.clone()));
 
     let (catalog, questions) = CatalogHandle::channel(WAITING_QUESTIONS);
     let feed = catalog.feed().clone();
@@ -68,6 +76,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         .with(Counted::new(reads.into_service(), metrics.clone()))
         .with(Counted::new(blobs.into_service(), metrics.clone()));
     let serving = Serving::start(listener, services, http);
+    supervisor.ready();
 
     let parts = Parts {
         config,

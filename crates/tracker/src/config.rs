@@ -27,6 +27,9 @@ pub struct Arguments {
     /// Print the settings in use, as a configuration file that says where each value comes from, and end.
     #[arg(long)]
     pub print_config: bool,
+    /// Ask the tracker that runs with these settings whether it is ready; exit code 0 if it is.
+    #[arg(long)]
+    pub check_ready: bool,
     /// Start although another tracker seems to be online; that one steps down.
     #[arg(long, conflicts_with = "standby")]
     pub takeover: bool,

@@ -22,4 +22,5 @@ mod one_tracker;
 mod recovery;
 mod spec_only;
 mod startup;
+mod supervised;
 mod support;
