@@ -18,6 +18,10 @@ fix:
 bench *ARGS:
     cargo run --release -p bench -- {{ARGS}}
 
+# Kills real daemons and a real broker while files go in and out; docs/reliability.md says what must hold.
+soak *ARGS:
+    cargo run -p mds-tests --bin soak -- {{ARGS}}
+
 # Licences and advisories (needs cargo-deny).
 deny:
     cargo deny check

@@ -1,4 +1,4 @@
-//! Compiles `proto/mds/v1` with protox: no `protoc` is needed. The descriptors are kept for reflection.
+//! Compiles `proto/` with protox: no `protoc` is needed. The descriptors are kept for reflection.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -6,7 +6,8 @@ use std::{env, fs};
 
 use prost::Message;
 
-const FILES: [&str; 4] = [
+const FILES: [&str; 5] = [
+    "google/bytestream/bytestream.proto",
     "mds/v1/error_reason.proto",
     "mds/v1/resources.proto",
     "mds/v1/endpoint_service.proto",

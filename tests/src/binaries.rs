@@ -99,10 +99,12 @@ impl Place {
         Self::of(&executable, |directory| directory.join("CACHEDIR.TAG").is_file())
     }
 
-    /// `TARGET/[TRIPLE/]PROFILE/deps/TEST`; cargo puts a tag into the target directory.
+    /// `TARGET/[TRIPLE/]PROFILE/[deps/]PROGRAM`; cargo puts a tag into the target directory.
     fn of(executable: &Path, is_target_directory: impl Fn(&Path) -> bool) -> Self {
         let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
-        let profile_directory = executable.parent().and_then(Path::parent);
+        let directory = executable.parent();
+        let is_test = directory.is_some_and(|directory| directory.ends_with("deps"));
+        let profile_directory = if is_test { directory.and_then(Path::parent) } else { directory };
         let outside = profile_directory.and_then(Path::parent);
         let (Some(profile_directory), Some(outside)) = (profile_directory, outside) else {
             panic!("{} is not where cargo puts tests", executable.display());
@@ -141,6 +143,7 @@ mod tests {
         let target = || "/x/target".to_owned();
         assert_eq!(place("/x/target/debug/deps/daemons-1"), (target(), None, "dev".to_owned()));
         assert_eq!(place("/x/target/release/deps/daemons-1"), (target(), None, "release".to_owned()));
+        assert_eq!(place("/x/target/debug/soak"), (target(), None, "dev".to_owned()));
         let triple = Some("x86_64-unknown-linux-gnu".to_owned());
         let cross = place("/x/target/x86_64-unknown-linux-gnu/debug/deps/daemons-1");
         assert_eq!(cross, (target(), triple, "dev".to_owned()));

@@ -35,6 +35,12 @@ impl Client {
         Self { name: address.to_owned(), channel }
     }
 
+    /// Where it listens, `host:port`.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.name
+    }
+
     fn reader(&self) -> Reader {
         EndpointServiceClient::new(self.channel.clone()).max_decoding_message_size(1 << 20)
     }
@@ -78,6 +84,23 @@ impl Client {
         held.expect("the daemon answers").into_inner().fragments.len()
     }
 
+    /// The same where it may fail; none then.
+    pub async fn try_held(&self, digests: Vec<String>) -> Option<Vec<String>> {
+        let request = proto::BatchGetFragmentsRequest { digests };
+        let held = self.reader().batch_get_fragments(request).await.ok()?.into_inner();
+        Some(held.fragments.into_iter().map(|fragment| fragment.digest).collect())
+    }
+
+    /// Deletes a file.
+    ///
+    /// # Errors
+    /// What the tracker answers.
+    pub async fn try_remove(&self, digest: &str) -> Result<(), Status> {
+        let mut tracker = TrackerServiceClient::new(self.channel.clone());
+        let request = proto::DeleteFileRequest { name: format!("files/{digest}"), ..Default::default() };
+        tracker.delete_file(request).await.map(|_| ())
+    }
+
     /// Puts a file in, in fragments of the size that the tracker wants, and gives its digest.
     ///
     /// # Panics
@@ -109,14 +132,25 @@ impl Client {
         Ok(file.digest.trim_start_matches("sha256:").to_owned())
     }
 
+    /// Begins to read one fragment from this daemon's own disk.
+    ///
+    /// # Errors
+    /// What the daemon answers.
+    pub async fn open_fragment(
+        &self,
+        digest: &str,
+    ) -> Result<Streaming<proto::ReadFragmentResponse>, Status> {
+        let name = format!("fragments/{digest}");
+        let request = proto::ReadFragmentRequest { name, ..Default::default() };
+        Ok(self.reader().read_fragment(request).await?.into_inner())
+    }
+
     /// Reads one fragment from this daemon's own disk.
     ///
     /// # Errors
     /// What the daemon answers.
     pub async fn read_fragment(&self, digest: &str) -> Result<Vec<u8>, Status> {
-        let name = format!("fragments/{digest}");
-        let request = proto::ReadFragmentRequest { name, ..Default::default() };
-        let mut stream = self.reader().read_fragment(request).await?.into_inner();
+        let mut stream = self.open_fragment(digest).await?;
         let mut bytes = Vec::new();
         while let Some(message) = stream.message().await? {
             bytes.extend_from_slice(&message.data);

@@ -21,6 +21,7 @@ pub struct Site {
     brokers: Vec<String>,
     started: AtomicUsize,
     topic_prefix: Option<String>,
+    with_http: bool,
     directory: TempDir,
 }
 
@@ -42,13 +43,20 @@ impl Site {
     #[must_use]
     pub fn at_nodes(brokers: Vec<String>) -> Self {
         let directory = TempDir::with_prefix("daemons-").expect("a temporary directory can be made");
-        Self { brokers, started: AtomicUsize::new(0), topic_prefix: None, directory }
+        Self { brokers, started: AtomicUsize::new(0), topic_prefix: None, with_http: false, directory }
     }
 
     /// The same with a prefix before every topic.
     #[must_use]
     pub fn with_topic_prefix(mut self, prefix: &str) -> Self {
         self.topic_prefix = Some(prefix.to_owned());
+        self
+    }
+
+    /// The same where every daemon serves HTTP, too: [`Daemon::http`] says where.
+    #[must_use]
+    pub fn with_http(mut self) -> Self {
+        self.with_http = true;
         self
     }
 
@@ -93,18 +101,39 @@ impl Site {
     /// If the program cannot be built or started.
     #[must_use]
     pub fn torrent(&self, id: &str, arguments: &[&str]) -> Daemon {
-        let mut all = vec!["--id", id];
-        all.extend(arguments);
-        self.start(binaries::torrent(), id, &all)
+        self.torrent_in(&self.data_directory(id), id, arguments)
+    }
+
+    /// The same as [`tracker`](Self::tracker) with its data elsewhere.
+    ///
+    /// # Panics
+    /// If the program cannot be built or started.
+    #[must_use]
+    pub fn tracker_in(&self, data_directory: &Path, name: &str, arguments: &[&str]) -> Daemon {
+        self.start_in(binaries::tracker(), data_directory.to_owned(), name, arguments)
+    }
+
+    /// The same as [`torrent`](Self::torrent) with its data elsewhere.
+    ///
+    /// # Panics
+    /// If the program cannot be built or started.
+    #[must_use]
+    pub fn torrent_in(&self, data_directory: &Path, id: &str, arguments: &[&str]) -> Daemon {
+        let all = [&["--id", id], arguments].concat();
+        self.start_in(binaries::torrent(), data_directory.to_owned(), id, &all)
     }
 
     fn start(&self, program: &Path, name: &str, arguments: &[&str]) -> Daemon {
-        let data_directory = self.data_directory(name);
+        self.start_in(program, self.data_directory(name), name, arguments)
+    }
+
+    fn start_in(&self, program: &Path, data_directory: PathBuf, name: &str, arguments: &[&str]) -> Daemon {
         let mut command = Command::new(program);
         command.arg("--data-dir").arg(&data_directory);
         let listen = format!("{}:0", own_address());
         let node = self.started.fetch_add(1, Ordering::Relaxed) % self.brokers.len();
-        command.args(["--broker", &self.brokers[node], "--listen", &listen, "--http", "off"]);
+        let http = if self.with_http { &listen } else { "off" };
+        command.args(["--broker", &self.brokers[node], "--listen", &listen, "--http", http]);
         if let Some(prefix) = &self.topic_prefix {
             command.args(["--topic-prefix", prefix]);
         }
@@ -134,8 +163,10 @@ impl Daemon {
                 command.env_remove(variable);
             }
         }
-        // An earlier run's address would be taken for this one's.
-        let _ = fs::remove_file(data_directory.join("endpoint"));
+        // An earlier run's addresses would be taken for this one's.
+        for file in ["endpoint", "http"] {
+            let _ = fs::remove_file(data_directory.join(file));
+        }
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -149,6 +180,12 @@ impl Daemon {
         ];
         let readers = pipes.into_iter().flatten().map(|pipe| gather(pipe, output.clone())).collect();
         Self { name: name.to_owned(), data_directory, child, output, readers, ended: None }
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// What it has written so far: its log, and what a person at the terminal would see.
@@ -182,7 +219,19 @@ impl Daemon {
     /// # Panics
     /// If it ends before, or does not come up.
     pub async fn endpoint(&mut self) -> String {
-        let file = self.data_directory.join("endpoint");
+        self.address("endpoint").await
+    }
+
+    /// Where it serves HTTP, `host:port`, as soon as it does.
+    ///
+    /// # Panics
+    /// As [`Daemon::endpoint`].
+    pub async fn http(&mut self) -> String {
+        self.address("http").await
+    }
+
+    async fn address(&mut self, file: &str) -> String {
+        let file = self.data_directory.join(file);
         let what = format!("{} writes where it listens", self.name);
         eventually(&what, async || {
             assert!(self.is_running(), "{} ended:\n{}", self.name, self.output());
@@ -202,13 +251,33 @@ impl Daemon {
         self.ended.is_none()
     }
 
+    /// Halts it (SIGSTOP): it does nothing, and its connections stand. It can be killed as it is.
+    ///
+    /// # Panics
+    /// If the signal cannot be sent.
+    pub fn pause(&mut self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on after [`pause`](Self::pause).
+    ///
+    /// # Panics
+    /// If the signal cannot be sent.
+    pub fn resume(&mut self) {
+        self.signal(Signal::CONT);
+    }
+
     /// Asks it to end (SIGTERM).
     ///
     /// # Panics
     /// If the signal cannot be sent.
     pub fn terminate(&mut self) {
+        self.signal(Signal::TERM);
+    }
+
+    fn signal(&mut self, signal: Signal) {
         if self.is_running() {
-            kill_process(Pid::from_child(&self.child), Signal::TERM).expect("a child can be signalled");
+            kill_process(Pid::from_child(&self.child), signal).expect("a child can be signalled");
         }
     }
 

@@ -56,6 +56,51 @@ impl Mosquitto {
         Self::launch(Ipv4Addr::LOCALHOST, settings)
     }
 
+    /// Starts one that keeps sessions, queues and retained messages on disk: at the latest a second after a change, so that
+    /// what a crash takes from it is little.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    #[must_use]
+    pub fn start_with_memory() -> Self {
+        let settings =
+            "allow_anonymous true\nmax_queued_messages 100000\npersistence true\nautosave_interval 1\n";
+        Self::launch(own_address(), settings)
+    }
+
+    /// Deletes what it keeps on disk. To be called while it does not run.
+    ///
+    /// # Panics
+    /// If the disk does not let it.
+    pub fn forget(&self) {
+        match fs::remove_file(self.directory.path().join("mosquitto.db")) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => panic!("the broker's memory: {error}"),
+            Ok(()) | Err(_) => {}
+        }
+    }
+
+    /// Halts it (SIGSTOP): it does nothing, and its connections stand. It can be killed as it is.
+    ///
+    /// # Panics
+    /// If the signal cannot be sent.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on after [`pause`](Self::pause).
+    ///
+    /// # Panics
+    /// If the signal cannot be sent.
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(child) = &self.child {
+            kill_process(Pid::from_child(child), signal).expect("a child can be signalled");
+        }
+    }
+
     fn launch(ip: Ipv4Addr, settings: &str) -> Self {
         let binary = PACKAGE.find().expect("Mosquitto is installed: the test said that it needs it");
         let mut failure = String::new();

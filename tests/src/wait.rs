@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
-/// How long anything may take before it counts as never happening.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+/// How long anything may take before it counts as never happening. A daemon whose broker was away for long waits for up to a minute
+/// before it looks for it again.
+pub const DEADLINE: Duration = Duration::from_secs(120);
 
 /// How often somebody looks.
 const INTERVAL: Duration = Duration::from_millis(20);

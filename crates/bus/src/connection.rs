@@ -142,12 +142,16 @@ impl Connection {
         // A broker that answers for fewer filters than asked has not granted the rest.
         let answers = answers.into_iter().map(Some).chain(std::iter::repeat(None));
         for (filter, answer) in options.subscriptions.iter().zip(answers) {
-            if !matches!(answer, Some(SubscribeReasonCode::Success(_))) {
-                return Err(OpenError::SubscriptionRefused {
-                    broker: options.broker.clone(),
-                    client_id: options.client_id.clone(),
-                    filter: filter.clone(),
-                });
+            let (broker, filter) = (options.broker.clone(), filter.clone());
+            match answer {
+                Some(SubscribeReasonCode::Success(QoS::AtLeastOnce | QoS::ExactlyOnce)) => {}
+                Some(SubscribeReasonCode::Success(QoS::AtMostOnce)) => {
+                    return Err(OpenError::QosTooLow { broker, filter });
+                }
+                Some(SubscribeReasonCode::Failure) | None => {
+                    let client_id = options.client_id.clone();
+                    return Err(OpenError::SubscriptionRefused { broker, client_id, filter });
+                }
             }
         }
         Ok(early)

@@ -21,7 +21,8 @@ pub enum OpenError {
     },
     /// The connection ended before the broker had answered as it should.
     #[error(
-        "no session with {broker}: {}; check that an MQTT 3.1.1 broker listens there, and {} TLS",
+        "no session with {broker}: {}; check that an MQTT 3.1.1 broker listens there, {} TLS, and that it takes Last Wills with QoS 1, also \
+         retained ones (Mosquitto: max_qos, retain_available)",
         .source.reason, if .broker.is_tls() { "with" } else { "without" }
     )]
     HungUp {
@@ -42,7 +43,8 @@ pub enum OpenError {
     },
     /// The broker refuses a subscription.
     #[error(
-        "the broker {broker} refuses the subscription to {filter:?}; allow the client {client_id:?} to read it in the broker's access list"
+        "the broker {broker} refuses the subscription to {filter:?}; allow the client {client_id:?} to read it in the broker's access list \
+         (NATS: or lower max_ack_pending, of which all subscriptions of a client together may have 65535)"
     )]
     SubscriptionRefused {
         /// The broker's URL.
@@ -50,6 +52,17 @@ pub enum OpenError {
         /// The client id.
         client_id: String,
         /// The topic filter that was refused.
+        filter: String,
+    },
+    /// The broker would deliver with less than was asked for.
+    #[error(
+        "the broker {broker} grants the subscription to {filter:?} with QoS 0 only, so that events would get lost; let it grant QoS 1 \
+         (Mosquitto: max_qos)"
+    )]
+    QosTooLow {
+        /// The broker's URL.
+        broker: BrokerUrl,
+        /// The topic filter.
         filter: String,
     },
     /// A topic filter or the topic of the will breaks the rules of MQTT.
@@ -99,6 +112,7 @@ impl OpenError {
             Self::Unreachable { .. } | Self::HungUp { .. } | Self::TimedOut { .. } => true,
             Self::Rejected { code, .. } => matches!(code, Refusal::Unavailable),
             Self::SubscriptionRefused { .. }
+            | Self::QosTooLow { .. }
             | Self::InvalidTopic { .. }
             | Self::TooLong { .. }
             | Self::Tls { .. } => false,

@@ -1,4 +1,4 @@
-//! What every daemon needs besides its work: configuration, logs, signals, exit codes, a clock, health and metrics.
+//! What every daemon needs besides its work: configuration, logs, signals, exit codes, a clock, HTTP and metrics.
 
 pub mod clock;
 pub mod config;

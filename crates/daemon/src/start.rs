@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::{fs, io};
 
 use protocol::EndpointUri;
@@ -11,8 +10,7 @@ use tokio::net::TcpListener;
 use tracing::{info, warn};
 
 use crate::config::Common;
-use crate::http::{self, Readiness};
-use crate::metrics::Metrics;
+use crate::http::{HttpServer, Site};
 use crate::{ExitCode, Failure};
 
 /// Opens the store in the data directory.
@@ -61,21 +59,22 @@ pub async fn listen(common: &Common) -> Result<(TcpListener, SocketAddr), Failur
     Ok((listener, address))
 }
 
-/// Serves health and metrics, if wanted, and writes the address in use to `DATA_DIR/http`.
+/// Serves the pages, if wanted, and writes the address in use to `DATA_DIR/http`.
 ///
 /// # Errors
 /// If the address cannot be listened on.
-pub async fn serve_http(common: &Common, metrics: Arc<Metrics>, readiness: Readiness) -> Result<(), Failure> {
-    let Some(wanted) = common.http else { return Ok(()) };
-    let address = http::serve(wanted, metrics, readiness).await.map_err(|error| {
+pub async fn serve_http(common: &Common, site: Site) -> Result<Option<HttpServer>, Failure> {
+    let Some(wanted) = common.http else { return Ok(None) };
+    let server = site.serve(wanted).await.map_err(|error| {
         Failure::text(
             ExitCode::Failed,
             format!("cannot listen on {wanted}: {error}; use another --http, or --http off"),
         )
     })?;
+    let address = server.address();
     write_address(&common.data_dir.join("http"), address)?;
-    info!(%address, "health and metrics are served");
-    Ok(())
+    info!(%address, "HTTP listens");
+    Ok(Some(server))
 }
 
 /// Whoever reads the file while it is replaced reads the old address or the new one.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use protocol::event::{TorrentEnvelope, TorrentEvent, TrackerEnvelope, TrackerEvent};
 use protocol::{ClientId, EndpointUri, Epoch, Hash, InstanceId, Revision};
 
-use crate::view::Change;
+use crate::view::{Change, ChangeError};
 
 /// To whom a tracker speaks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +23,23 @@ pub enum Audience {
 /// Names a request of the tracker's own API, so that its answer finds back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RequestId(pub u64);
+
+/// Why the tracker does not do what a request of its own API wants.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RequestRefused {
+    /// It is not connected to the bus, or another tracker may be in charge: what it did now might never be told to anybody.
+    #[error("the tracker is not connected to the broker: try again when it is")]
+    NotInCharge,
+    /// There is no such file.
+    #[error("there is no such file")]
+    NotFound,
+    /// The file, or the view with it, would not fit into an event.
+    #[error("{0}")]
+    TooLarge(String),
+    /// It does not fit the view.
+    #[error(transparent)]
+    Unfit(#[from] ChangeError),
+}
 
 /// What a tracker wants done.
 #[derive(Debug, Clone, PartialEq)]
@@ -86,8 +103,8 @@ pub enum TrackerCommand {
     Refused {
         /// The request.
         request: RequestId,
-        /// Why, for people.
-        reason: String,
+        /// Why.
+        reason: RequestRefused,
     },
     /// Stop: another tracker is in charge.
     StepDown {
@@ -100,6 +117,7 @@ pub enum TrackerCommand {
 
 /// What a torrent wants done.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "a command is carried out at once: few are ever kept")]
 pub enum TorrentCommand {
     /// Make these changes of the view durable, and the revision that they lead to. They are one step: all or nothing.
     Persist {

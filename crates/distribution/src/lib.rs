@@ -10,12 +10,13 @@ pub mod fragmenting;
 pub mod ids;
 pub mod limits;
 pub mod placement;
+pub mod rules;
 pub mod time;
 pub mod torrent;
 pub mod tracker;
 pub mod view;
 
-pub use command::{Audience, RequestId, TorrentCommand, TrackerCommand};
+pub use command::{Audience, RequestId, RequestRefused, TorrentCommand, TrackerCommand};
 pub use copies::Copies;
 pub use time::Moment;
 pub use torrent::{Torrent, TorrentConfig, TorrentInput};

@@ -92,6 +92,8 @@ pub struct TorrentLimits {
     pub gap_timeout: Duration,
     /// How long room stays reserved for a fragment that was asked for and not delivered.
     pub reservation: Duration,
+    /// How long the tracker in charge may be silent before a lower one that says hello is asked: three hellos and a half.
+    pub tracker_silence: Duration,
 }
 
 impl Default for TorrentLimits {
@@ -103,6 +105,7 @@ impl Default for TorrentLimits {
             held_changes: 10_000,
             gap_timeout: Duration::from_secs(3),
             reservation: Duration::from_secs(30),
+            tracker_silence: Duration::from_secs(35),
         }
     }
 }

@@ -28,4 +28,4 @@ pub use errors::Refusal;
 pub use feed::Feed;
 pub use fragments::{Fragments, ReadError, Verified};
 pub use serve::{ServeError, Services, serve};
-pub use service::{EndpointApi, ReadLimits};
+pub use service::{BlobWrites, Budget, ByteStreamApi, EndpointApi, ReadLimits, Share};

@@ -55,6 +55,43 @@ fn parse_digest_name(field: &'static str, collection: &str, text: &str) -> Resul
         .map_err(|_| Refusal::invalid_digest(field, text))
 }
 
+/// A content as `google.bytestream.ByteStream` names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Blob {
+    /// Its digest.
+    pub digest: Hash,
+    /// Its size in bytes.
+    pub size_bytes: u64,
+}
+
+/// Reads `blobs/{sha256}/{size}`.
+///
+/// # Errors
+/// If it is anything else.
+pub fn parse_blob_name(field: &'static str, text: &str) -> Result<Blob, Refusal> {
+    let invalid = || Refusal::InvalidField { field, problem: "use blobs/{sha256}/{size}".into() };
+    let (digest, size) =
+        text.strip_prefix("blobs/").and_then(|rest| rest.split_once('/')).ok_or_else(invalid)?;
+    let digest = parse_digest(digest).map_err(|_| Refusal::invalid_digest(field, digest))?;
+    let is_number = size.bytes().all(|byte| byte.is_ascii_digit());
+    let size: Option<i64> = size.parse().ok().filter(|_| is_number);
+    let size_bytes = size.and_then(|size| u64::try_from(size).ok()).ok_or_else(invalid)?;
+    Ok(Blob { digest, size_bytes })
+}
+
+/// Reads `uploads/{upload}/blobs/{sha256}/{size}`, and ignores what follows on another `/`: the upload and the blob.
+///
+/// # Errors
+/// If it is anything else.
+pub fn parse_blob_upload<'a>(field: &'static str, text: &'a str) -> Result<(&'a str, Blob), Refusal> {
+    let invalid =
+        || Refusal::InvalidField { field, problem: "use uploads/{uuid}/blobs/{sha256}/{size}".into() };
+    let rest = text.strip_prefix("uploads/").ok_or_else(invalid)?;
+    let (upload, blob) = rest.split_once('/').ok_or_else(invalid)?;
+    let end = blob.match_indices('/').nth(2).map_or(blob.len(), |(at, _)| at);
+    Ok((upload, parse_blob_name(field, &blob[..end])?))
+}
+
 /// Reads a list of digests that may not be longer than `limit`.
 ///
 /// # Errors
@@ -109,6 +146,25 @@ mod tests {
         }
         assert!(parse_file_name("name", &fragment_name(&hash)).is_err());
         assert!(parse_file_name("name", "").is_err());
+    }
+
+    #[test]
+    fn a_blob_is_named_by_digest_and_size() {
+        let hash = Hash::of(b"x");
+        let blob = Blob { digest: hash, size_bytes: 12 };
+        assert_eq!(parse_blob_name("name", &format!("blobs/{hash}/12")), Ok(blob));
+        let upload = format!("uploads/u/blobs/{hash}/12");
+        for text in [upload.clone(), format!("{upload}/"), format!("{upload}/a/b.txt")] {
+            assert_eq!(parse_blob_upload("name", &text), Ok(("u", blob)), "{text}");
+        }
+        let digits = hash.to_string();
+        for text in ["", "blobs/", "blobs//1", "blobs/12/12"].map(str::to_owned).into_iter().chain(
+            ["", "/", "/-1", "/+1", "/1/2", "/x", "/99999999999999999999"]
+                .map(|end| format!("blobs/{digits}{end}")),
+        ) {
+            assert!(parse_blob_name("name", &text).is_err(), "{text}");
+            assert!(parse_blob_upload("name", &text).is_err(), "{text}");
+        }
     }
 
     #[test]

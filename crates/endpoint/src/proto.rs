@@ -1,7 +1,9 @@
-//! The messages and services of `proto/mds/v1`, generated when the crate is built.
+//! The messages and services of `proto/`, generated when the crate is built.
 //!
 //! Digests in them are text in one form, [`digest_text`]; whatever comes in is read with [`parse_digest`].
 
+use prost::Message as _;
+use prost_types::FileDescriptorSet;
 use protocol::Hash;
 use protocol::hash::InvalidHash;
 
@@ -12,8 +14,31 @@ mod generated {
     tonic::include_proto!("mds.v1");
 }
 
-/// The compiled `proto/mds/v1`, with everything that it imports, as reflection serves it.
+/// `google.bytestream.ByteStream`, for clients that know it and not ours.
+#[allow(missing_docs, clippy::pedantic, clippy::wildcard_enum_match_arm, reason = "generated code")]
+pub mod bytestream {
+    tonic::include_proto!("google.bytestream");
+}
+
+/// The compiled `proto/`, with everything that it imports, as reflection serves it.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+/// Every method of every service in [`DESCRIPTORS`], as `package.Service/Method`.
+#[must_use]
+pub fn methods() -> Vec<String> {
+    // They are made by the build.
+    let files = FileDescriptorSet::decode(DESCRIPTORS).unwrap_or_default().file;
+    let mut methods = Vec::new();
+    for file in &files {
+        for service in &file.service {
+            let names = service.method.iter();
+            methods.extend(
+                names.map(|method| format!("{}.{}/{}", file.package(), service.name(), method.name())),
+            );
+        }
+    }
+    methods
+}
 
 /// A digest as the messages write it: `sha256:` and 64 lower-case hex digits.
 #[must_use]

@@ -1,12 +1,15 @@
 //! A gRPC server with everything that each of ours has: health, reflection, limits, and an end that is waited for.
 
+mod connections;
+
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
 use tonic::body::Body;
 use tonic::codegen::{Service, http};
 use tonic::server::NamedService;
@@ -23,6 +26,8 @@ pub const MAX_MESSAGE_BYTES: usize = (1 << 20) + (64 << 10);
 /// How long open streams may go on after the end was asked for.
 pub const GRACE: Duration = Duration::from_secs(10);
 
+/// More are closed as soon as they are made.
+const MAX_CONNECTIONS: usize = 1024;
 const MAX_STREAMS_PER_CONNECTION: u32 = 256;
 const MAX_HEADER_LIST_BYTES: u32 = 16 << 10;
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
@@ -52,12 +57,14 @@ pub enum ServeError {
 pub struct Services {
     routes: RoutesBuilder,
     names: Vec<&'static str>,
+    conditions: Vec<(&'static str, watch::Receiver<bool>)>,
     health: HealthReporter,
 }
 
 impl Default for Services {
     fn default() -> Self {
-        Self { routes: RoutesBuilder::default(), names: Vec::new(), health: HealthReporter::new() }
+        let (names, conditions) = Default::default();
+        Self { routes: RoutesBuilder::default(), names, conditions, health: HealthReporter::new() }
     }
 }
 
@@ -85,10 +92,21 @@ impl Services {
         self
     }
 
-    /// Tells the health of single services; the server as a whole is `SERVING` as long as it runs.
+    /// Adds a service whose health is `SERVING` only while `condition` holds. The server as a whole is `SERVING` as long as it runs.
     #[must_use]
-    pub fn health(&self) -> HealthReporter {
-        self.health.clone()
+    pub fn with_while<S>(mut self, service: S, condition: watch::Receiver<bool>) -> Self
+    where
+        S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>
+            + NamedService
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        S::Future: Send + 'static,
+    {
+        self.conditions.push((S::NAME, condition));
+        self.routes.add_service(service);
+        self
     }
 }
 
@@ -101,9 +119,13 @@ pub async fn serve(
     services: Services,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
-    let Services { mut routes, names, health } = services;
+    let Services { mut routes, names, conditions, health } = services;
     for name in names {
         health.set_service_status(name, ServingStatus::Serving).await;
+    }
+    let mut following = JoinSet::new();
+    for (name, condition) in conditions {
+        following.spawn(follow(health.clone(), name, condition));
     }
     routes.add_service(tonic_health::pb::health_server::HealthServer::new(
         tonic_health::server::HealthService::from_health_reporter(health.clone()),
@@ -113,6 +135,7 @@ pub async fn serve(
 
     // `Server::tcp_nodelay` has no effect on a listener that is handed in: without this line each small answer takes 40 ms.
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(TCP_KEEP_ALIVE));
+    let incoming = connections::limited(incoming, MAX_CONNECTIONS);
     let (end, ended) = oneshot::channel::<()>();
     let server = Server::builder()
         .max_concurrent_streams(MAX_STREAMS_PER_CONNECTION)
@@ -139,6 +162,18 @@ pub async fn serve(
         Err(_) => {
             tracing::warn!(grace = ?GRACE, "streams were still open at the end");
             Ok(())
+        }
+    }
+}
+
+/// Tells the health of a service for ever.
+async fn follow(health: HealthReporter, name: &'static str, mut condition: watch::Receiver<bool>) {
+    loop {
+        let holds = *condition.borrow_and_update();
+        let status = if holds { ServingStatus::Serving } else { ServingStatus::NotServing };
+        health.set_service_status(name, status).await;
+        if condition.changed().await.is_err() {
+            return;
         }
     }
 }

@@ -106,6 +106,56 @@ fn names_follow_the_style() {
 }
 
 #[test]
+fn nothing_is_used_that_the_rules_forbid() {
+    for file in our_files() {
+        assert_eq!(file.syntax(), "proto3");
+        assert!(file.public_dependency.is_empty() && file.weak_dependency.is_empty());
+        let stem = file.name().rsplit('/').next().unwrap().strip_suffix(".proto").unwrap().to_owned();
+        assert!(is_snake_case(&stem), "{stem}");
+        for message in &file.message_type {
+            assert!(message.nested_type.is_empty() && message.enum_type.is_empty(), "{}", message.name());
+            assert!(
+                message.oneof_decl.iter().all(|oneof| is_snake_case(oneof.name().trim_start_matches('_')))
+            );
+        }
+        for enumeration in &file.enum_type {
+            assert!(is_pascal_case(enumeration.name()), "{}", enumeration.name());
+            assert_eq!(enumeration.value[0].number(), 0, "{}", enumeration.name());
+            let numbers: HashSet<i32> = enumeration.value.iter().map(|value| value.number()).collect();
+            assert_eq!(
+                numbers.len(),
+                enumeration.value.len(),
+                "{} has two names for one",
+                enumeration.name()
+            );
+            for value in &enumeration.value {
+                assert!(is_snake_case(&value.name().to_ascii_lowercase()), "{}", value.name());
+                assert_eq!(value.name(), value.name().to_ascii_uppercase());
+            }
+        }
+        for service in &file.service {
+            assert!(is_pascal_case(service.name()), "{}", service.name());
+            assert!(service.method.iter().all(|method| is_pascal_case(method.name())), "{}", service.name());
+        }
+        // Every import is used.
+        let types: HashSet<String> = file
+            .message_type
+            .iter()
+            .flat_map(|message| &message.field)
+            .map(|field| field.type_name().to_owned())
+            .collect();
+        let all = FileDescriptorSet::decode(DESCRIPTORS).unwrap();
+        for import in &file.dependency {
+            let imported = all.file.iter().find(|file| file.name() == import).unwrap();
+            let names = imported.message_type.iter().map(|message| message.name());
+            let names = names.chain(imported.enum_type.iter().map(|enumeration| enumeration.name()));
+            let mut names = names.map(|name| format!(".{}.{name}", imported.package()));
+            assert!(names.any(|name| types.contains(&name)), "{} does not use {import}", file.name());
+        }
+    }
+}
+
+#[test]
 fn every_method_has_its_own_request_and_response() {
     let files = our_files();
     let messages: HashMap<String, &DescriptorProto> = files
@@ -142,12 +192,16 @@ fn one_refusal_of_each_kind() -> Vec<Refusal> {
         Refusal::OffsetOutOfRange { read_offset: 1, size_bytes: 0 },
         Refusal::TooMany { field: "digests", number: 2, limit: 1 },
         Refusal::FileNotFound(hash),
+        Refusal::BlobNotFound { digest: hash, size_bytes: 1 },
+        Refusal::FileDoesNotFit { needed_bytes: 2, free_bytes: 1, place: "the tracker" },
+        Refusal::FileTooLarge("too large".into()),
         Refusal::ServerNotFound("t1".parse().unwrap()),
         Refusal::FragmentNotHeld(hash),
         Refusal::NoReachableHolder { file: hash, fragments: vec![hash] },
         Refusal::StoredBytesDamaged(hash),
         Refusal::StoreFailed(hash),
         Refusal::StoreUnusable,
+        Refusal::OnlyAtTracker,
         Refusal::ShuttingDown,
         Refusal::Busy { retry_after: Duration::from_secs(1) },
         Refusal::UploadNotFound("uploads/x".into()),
@@ -181,11 +235,46 @@ fn every_reason_comes_with_the_status_that_its_comment_says() {
         assert_eq!(code_name(code), documented, "{}", value.name());
         assert!(codes.all(|other| other == code));
         // What the comment calls metadata is there.
-        let status =
-            Status::from(refusals.iter().find(|refusal| refusal.reason() == reason).unwrap().clone());
-        let info = status.get_details_error_info().unwrap();
-        for key in info.metadata.keys() {
-            assert!(comment.contains(&format!("`{key}`")), "{}: {key} is not documented", value.name());
+        for refusal in refusals.iter().filter(|refusal| refusal.reason() == reason) {
+            let status = Status::from(refusal.clone());
+            let info = status.get_details_error_info().unwrap();
+            for key in info.metadata.keys() {
+                assert!(comment.contains(&format!("`{key}`")), "{}: {key} is not documented", value.name());
+            }
         }
     }
+}
+
+/// The kinds of details that a status carries beside `ErrorInfo`.
+fn kinds_of_details(status: &Status) -> Vec<&'static str> {
+    let details = status.get_error_details();
+    let kinds = [
+        ("BadRequest", details.bad_request().is_some()),
+        ("PreconditionFailure", details.precondition_failure().is_some()),
+        ("QuotaFailure", details.quota_failure().is_some()),
+        ("ResourceInfo", details.resource_info().is_some()),
+        ("RetryInfo", details.retry_info().is_some()),
+    ];
+    kinds.into_iter().filter(|(_, is_there)| *is_there).map(|(kind, _)| kind).collect()
+}
+
+#[test]
+fn the_page_on_grpc_lists_every_reason_with_its_code_and_details() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/grpc.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let refusals = one_refusal_of_each_kind();
+    let mut missing = Vec::new();
+    for refusal in &refusals {
+        // One reason may come with a resource and without.
+        let same = refusals.iter().filter(|other| other.reason() == refusal.reason());
+        let kinds: std::collections::BTreeSet<&str> =
+            same.flat_map(|refusal| kinds_of_details(&Status::from(refusal.clone()))).collect();
+        let kinds: Vec<&str> = if kinds.is_empty() { vec!["none"] } else { kinds.into_iter().collect() };
+        let reason = endpoint::errors::reason_text(refusal.reason());
+        let row = format!("| `{reason}` | `{}` | {} |", code_name(refusal.code()), kinds.join(", "));
+        if !page.contains(&row) {
+            missing.push(row);
+        }
+    }
+    assert!(missing.is_empty(), "docs/grpc.md lacks:\n{}", missing.join("\n"));
 }

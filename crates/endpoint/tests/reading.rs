@@ -230,6 +230,15 @@ async fn a_daemon_without_the_bytes_delivers_the_file_from_others() {
 }
 
 #[tokio::test]
+async fn a_file_that_was_just_uploaded_is_read_through_any_daemon() {
+    let content = content(5 * FRAGMENT_SIZE);
+    let file = KnownFile::of(&content, None);
+    let request = proto::ReadFileRequest { name: file_name(&file.hash), ..Default::default() };
+    let daemons = start(&[file], vec![Plan::tracker(&fragments_of(&content)), Plan::torrent("t1", &[])]);
+    assert_eq!(read_one(&daemons[1], request).await.unwrap(), content);
+}
+
+#[tokio::test]
 async fn bytes_that_are_not_the_fragment_never_reach_the_client() {
     let content = content(20 * FRAGMENT_SIZE);
     let file = KnownFile::of(&content, None);

@@ -152,18 +152,14 @@ impl Topics {
     }
 
     /// What a tracker listens to: every torrent, on the shared topics (unless `only_direct`) and on the direct ones; and its own
-    /// presence, which must come back and in which another tracker would show.
+    /// presence, which must come back and in which another tracker would show, also one that only looks whether there is a tracker.
     #[must_use]
     pub fn tracker_subscriptions(&self, only_direct: bool) -> Vec<String> {
         let from_torrents = || EventKind::ALL.iter().filter(|kind| kind.issuer() == Role::Torrent);
         let shared = from_torrents().filter(|_| !only_direct).map(|kind| self.shared(*kind));
-        let direct = from_torrents().map(|kind| format!("{}/+", self.shared(*kind)));
-        let own = self.tracker_client_id();
-        let presence = [
-            self.shared(EventKind::TrackerHello),
-            self.shared(EventKind::TrackerGoodbye),
-            self.direct(EventKind::TrackerHello, &own),
-        ];
+        let direct = from_torrents().chain([&EventKind::TrackerHello]);
+        let direct = direct.map(|kind| format!("{}/+", self.shared(*kind)));
+        let presence = [EventKind::TrackerHello, EventKind::TrackerGoodbye].map(|kind| self.shared(kind));
         shared.chain(direct).chain(presence).collect()
     }
 
@@ -224,6 +220,9 @@ mod tests {
         assert!(torrent.contains(&"fragments/distribution/delivered/t1".to_owned()));
         let tracker = topics.tracker_subscriptions(false);
         assert_eq!(tracker.len(), 8 + 8 + 3, "{tracker:?}");
+        for presence in ["tracker/hello", "tracker/hello/+", "tracker/goodbye"] {
+            assert!(tracker.contains(&presence.to_owned()), "{presence}");
+        }
         assert_eq!(topics.tracker_subscriptions(true).len(), 8 + 3);
     }
 }

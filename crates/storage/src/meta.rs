@@ -46,7 +46,7 @@ impl<T> MetaKey<T> {
 pub const CLIENT_ID: MetaKey<String> = MetaKey::new("client-id");
 /// The epoch of this tracker's last start.
 pub const EPOCH: MetaKey<u64> = MetaKey::new("epoch");
-/// The instance of this tracker's last connection: if the broker still has its hello, it is nobody else's.
+/// The instance of this tracker's last connection: if a broker still has a hello of an instance that begins alike, it is nobody else's.
 pub const TRACKER_INSTANCE: MetaKey<Uuid> = MetaKey::new("tracker-instance");
 /// The highest epoch of a tracker that was seen.
 pub const SEEN_EPOCH: MetaKey<u64> = MetaKey::new("seen-epoch");

@@ -255,14 +255,14 @@ impl EventLoop {
         } else if self.gathered.len() >= GATHERED_CHANGES {
             self.write_gathered()?;
         }
-        if let Some(outbox) = self.link.outbox() {
-            for (direct, envelope, event) in to_say {
-                let (topics, client) = (&self.parts.config.common.topics, &self.parts.appearance.client);
-                let kind = event.kind();
-                let topic = if direct { topics.direct(kind, client) } else { topics.shared(kind) };
-                debug!(topic, ?event, "said");
-                outbox.publish(Message::new(topic, encode_torrent(&envelope, &event)));
-            }
+        for (direct, envelope, event) in to_say {
+            let (topics, client) = (&self.parts.config.common.topics, &self.parts.appearance.client);
+            let kind = event.kind();
+            self.parts.metrics.said(kind.name(), self.link.is_up());
+            let Some(outbox) = self.link.outbox() else { continue };
+            let topic = if direct { topics.direct(kind, client) } else { topics.shared(kind) };
+            debug!(topic, ?event, "said");
+            outbox.publish(Message::new(topic, encode_torrent(&envelope, &event)));
         }
         Ok(())
     }
@@ -312,7 +312,6 @@ impl EventLoop {
         let (metrics, view) = (&self.parts.metrics, machine.view());
         metrics.broker_connected.set(i64::from(self.link.is_up()));
         metrics.files.set(view.files().len() as i64);
-        metrics.fragments.set(view.fragment_count() as i64);
         metrics.torrents_registered.set(view.clients().len() as i64);
         Metrics::set(&metrics.view_revision, view.revision().0);
         Metrics::set(&metrics.stored_fragments, self.parts.store.fragments().len());

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use daemon::config::{Loaded, print};
-use daemon::http::Readiness;
-use daemon::metrics::Metrics;
+use daemon::http::{Readiness, Site};
+use daemon::metrics::{Counted, Metrics};
 use daemon::scrub::Scrub;
 use daemon::serving::Serving;
 use daemon::start::{advertised, listen, open_store, serve_http};
@@ -13,7 +13,7 @@ use daemon::turns::on_own_thread;
 use daemon::{ExitCode, Failure, OwnFragments, Shutdown, logging};
 use distribution::torrent::RememberedTracker;
 use distribution::{Torrent, TorrentConfig};
-use endpoint::{CatalogHandle, EndpointApi, ReadLimits, Services};
+use endpoint::{ByteStreamApi, CatalogHandle, EndpointApi, ReadLimits, Services};
 use protocol::{ClientId, Epoch, Incarnation, InstanceId};
 use storage::{FragmentWriter, Store, meta};
 use tracing::info;
@@ -46,7 +46,13 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     let (listener, address) = listen(&config.common).await?;
     let endpoint = advertised(config.advertise.as_deref(), address)?;
     let (metrics, readiness) = (Arc::new(Metrics::default()), Readiness::default());
-    serve_http(&config.common, metrics.clone(), readiness.clone()).await?;
+
+    let (catalog, questions) = CatalogHandle::channel(WAITING_QUESTIONS);
+    let feed = catalog.feed().clone();
+    let (own, damaged) = OwnFragments::new(store.fragments().clone(), metrics.clone());
+    let site = Site::new(catalog.clone(), Arc::new(own.clone()), metrics.clone(), readiness.clone());
+    // It answers while the view is read: alive, and not ready.
+    let http = serve_http(&config.common, site).await?;
 
     let appearance = appearance(&config, &store)?;
     info!(id = %appearance.client, %endpoint, broker = %config.common.broker, "torrent starts");
@@ -54,14 +60,14 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     let writer = FragmentWriter::start(store.fragments().clone())
         .map_err(|error| Failure::text(ExitCode::Failed, format!("no thread for the store: {error}")))?;
 
-    let (catalog, questions) = CatalogHandle::channel(WAITING_QUESTIONS);
-    let feed = catalog.feed().clone();
-    let (own, damaged) = OwnFragments::new(store.fragments().clone(), metrics.clone());
     let scrub = Scrub::start(own.clone(), store.meta().clone(), metrics.clone(), config.common.scrub)
         .map_err(|error| Failure::text(ExitCode::Failed, format!("no thread for the scrub: {error}")))?;
     let reads = EndpointApi::new(catalog, Arc::new(own.clone()), ReadLimits::default());
-    let services = Services::new().with(reads.into_service());
-    let serving = Serving::start(listener, services);
+    let blobs = ByteStreamApi::new(reads.clone(), None);
+    let services = Services::new()
+        .with(Counted::new(reads.into_service(), metrics.clone()))
+        .with(Counted::new(blobs.into_service(), metrics.clone()));
+    let serving = Serving::start(listener, services, http);
 
     let parts = Parts {
         config,

@@ -14,14 +14,21 @@ use protocol::event::{TrackerEnvelope, TrackerEvent, TrackerGoodbye, TrackerHell
 use protocol::limits::delivered_event_bytes;
 use protocol::{ClientId, Epoch, EventId, EventKind, Heard, InstanceId, decode, encode_tracker};
 use storage::{Store, meta};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{info, warn};
 use uuid::Uuid;
 
 /// How long the broker may take to bring back what the tracker sends to itself.
 const ECHO: Duration = Duration::from_secs(10);
+/// How long a tracker that is online may take to answer a probe, where nothing that the broker has retained tells of one. At a broker
+/// that is slow to bring back the probe itself it is given [`PATIENCE`] times as long as that took.
+const ANSWER: Duration = Duration::from_millis(500);
+const PATIENCE: u32 = 4;
 /// A tracker that is online says hello every 10 s; one that has missed three is gone, whatever the broker retained.
 const SILENCE: Duration = Duration::from_secs(35);
+
+/// What limits a packet at the brokers that `docs/brokers.md` describes.
+const PACKET_LIMITS: &str = "Mosquitto: max_packet_size, message_size_limit; NATS: max_payload, max_pending; RabbitMQ: max_message_size";
 
 /// Why the tracker is not on the bus.
 #[derive(Debug, thiserror::Error)]
@@ -35,13 +42,13 @@ pub enum ConnectError {
     /// The session ended at the largest packet.
     #[error(
         "the session with the broker ended at a packet of {size_bytes} bytes, the largest that the tracker will send: {reason}; raise the \
-         broker's packet limit (Mosquitto: max_packet_size) or use a smaller --fragment-size"
+         broker's packet limit ({PACKET_LIMITS}) or use a smaller --fragment-size"
     )]
     TooLarge { size_bytes: usize, reason: LossReason },
     /// What the tracker sent to itself did not come back.
     #[error(
         "the broker does not bring back {what} that the tracker sends to itself on {topic:?}: allow the tracker to write and read \
-         its topics in the broker's access list, and packets of {size_bytes} bytes (or use a smaller --fragment-size)"
+         its topics in the broker's access list, and packets of {size_bytes} bytes ({PACKET_LIMITS}), or use a smaller --fragment-size"
     )]
     Swallowed { what: &'static str, topic: String, size_bytes: usize },
     /// There can be only one.
@@ -107,6 +114,9 @@ impl Connector {
     }
 
     /// The highest epoch on the bus. What is retained was sent before the subscription, so it is here when the probe is.
+    ///
+    /// But what is retained is not everywhere: the nodes of a RabbitMQ cluster retain each for themselves. A tracker that is online hears the
+    /// probe as well, a hello below its own, and repeats its own to all. So where nothing tells of one, that answer is waited for.
     async fn look_for_another(&self, other: OtherTracker) -> Result<Epoch, ConnectError> {
         let topics = &self.common.topics;
         let suffix = format!("probe-{:08x}", fastrand::u32(..));
@@ -118,6 +128,7 @@ impl Connector {
         options.subscriptions = vec![hello_topic, goodbye_topic, probe_topic.clone()];
         options.ca_file.clone_from(&self.common.broker_ca);
         let (outbox, mut inbox) = bus::open(options).await?;
+        let sent = Instant::now();
         outbox.publish(Message::new(probe_topic.clone(), probe(0)));
         let mut seen = Seen::default();
         let swallowed =
@@ -129,7 +140,13 @@ impl Connector {
             }
             seen.take(&self.common, &delivery);
         }
-        if let Some((instance, epoch)) = seen.online().filter(|(instance, _)| !self.is_our_ghost(*instance)) {
+        let deadline = Instant::now() + ANSWER.max(PATIENCE * sent.elapsed());
+        while self.another(&seen).is_none() {
+            // Nobody has answered: nobody is there.
+            let Ok(delivery) = timeout_at(deadline, inbox.recv()).await else { break };
+            seen.take(&self.common, &delivery?);
+        }
+        if let Some((instance, epoch)) = self.another(&seen) {
             match other {
                 OtherTracker::Respect => return Err(ConnectError::AnotherTracker { instance, epoch }),
                 OtherTracker::Replace => warn!(%instance, %epoch, "replacing the tracker that is online"),
@@ -140,6 +157,11 @@ impl Connector {
             warn!("{error}");
         }
         Ok(seen.epoch)
+    }
+
+    /// The tracker that is online and is not an earlier run of this one.
+    fn another(&self, seen: &Seen) -> Option<(InstanceId, Epoch)> {
+        seen.online().filter(|(instance, _)| !self.is_our_ghost(*instance))
     }
 
     async fn await_end(&self, inbox: &mut Inbox, seen: &mut Seen) -> Result<(), ConnectError> {
@@ -157,10 +179,10 @@ impl Connector {
         Ok(())
     }
 
-    /// Whether an instance is an earlier run of this very tracker: its data directory is ours alone, so that run is over even if nobody
-    /// could say its goodbye.
+    /// Whether an instance is an earlier connection of this very tracker: its data directory is ours alone, so that one is over even if
+    /// nobody could say its goodbye.
     fn is_our_ghost(&self, instance: InstanceId) -> bool {
-        matches!(self.store.meta().get(meta::TRACKER_INSTANCE), Ok(Some(last)) if last == instance.0)
+        matches!(self.store.meta().get(meta::TRACKER_INSTANCE), Ok(Some(last)) if is_kin(instance.0, last))
     }
 
     /// One more than every epoch seen here and there, durable before anybody hears of it.
@@ -169,7 +191,8 @@ impl Connector {
         let meta = self.store.meta();
         let own = meta.get(meta::EPOCH).map_err(|error| unusable(&error))?.unwrap_or(0);
         let epoch = Epoch(own).max(seen).next();
-        let instance = InstanceId(random_uuid());
+        let last = meta.get(meta::TRACKER_INSTANCE).map_err(|error| unusable(&error))?;
+        let instance = InstanceId(last.map_or_else(random_uuid, |last| kin(last, random_uuid())));
         meta.set(meta::EPOCH, &epoch.0).map_err(|error| unusable(&error))?;
         meta.set(meta::TRACKER_INSTANCE, &instance.0).map_err(|error| unusable(&error))?;
         self.store.flush().map_err(|error| unusable(&error))?;
@@ -241,6 +264,16 @@ fn probe(size_bytes: usize) -> bytes::Bytes {
 
 fn random_uuid() -> Uuid {
     uuid::Builder::from_random_bytes(fastrand::u128(..).to_be_bytes()).into_uuid()
+}
+
+/// A new instance of the same tracker. The first half of all its instances is the same, so that it knows every one of them again, whatever
+/// a broker has kept.
+fn kin(last: Uuid, random: Uuid) -> Uuid {
+    Uuid::from_u64_pair(last.as_u64_pair().0, random.as_u64_pair().1)
+}
+
+fn is_kin(one: Uuid, other: Uuid) -> bool {
+    one.as_u64_pair().0 == other.as_u64_pair().0
 }
 
 /// What the presence topics say.

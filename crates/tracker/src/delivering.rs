@@ -5,13 +5,15 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
 
 use bus::{Message, Outbox};
 use daemon::OwnFragments;
+use daemon::metrics::Metrics;
 use protocol::event::{FragmentDistributionDelivered, TrackerEnvelope};
-use protocol::{ClientId, Hash, encode_tracker};
+use protocol::{ClientId, EventKind, Hash, encode_tracker};
 use storage::Fragments;
 use storage::fragments::ReadError;
 use tokio::sync::mpsc::UnboundedSender;
@@ -56,10 +58,11 @@ impl Deliverer {
         fragments: Fragments,
         own: OwnFragments,
         unreadable: UnboundedSender<Hash>,
+        metrics: Arc<Metrics>,
     ) -> io::Result<Self> {
         let (deliveries, waiting) = mpsc::channel();
         let thread = thread::Builder::new().name("deliver".into());
-        let thread = thread.spawn(move || deliver_all(&fragments, &own, &waiting, &unreadable))?;
+        let thread = thread.spawn(move || deliver_all(&fragments, &own, &waiting, &unreadable, &metrics))?;
         Ok(Self { deliveries: Some(deliveries), thread: Some(thread) })
     }
 
@@ -91,6 +94,7 @@ fn deliver_all(
     own: &OwnFragments,
     waiting: &Receiver<Vec<Delivery>>,
     unreadable: &UnboundedSender<Hash>,
+    metrics: &Metrics,
 ) {
     for Delivery { outbox, topics, envelope, fragment, receivers, is_repeated } in waiting.iter().flatten() {
         if outbox.is_lost() {
@@ -103,6 +107,7 @@ fn deliver_all(
                 let event = FragmentDistributionDelivered { hash: fragment, data, receivers };
                 let payload = encode_tracker(&envelope, &event.into());
                 for topic in topics {
+                    metrics.said(EventKind::FragmentDistributionDelivered.name(), true);
                     outbox.publish(Message::new(topic, payload.clone()));
                 }
             }

@@ -15,14 +15,14 @@ use daemon::scrub::Scrub;
 use daemon::serving::Serving;
 use daemon::turns::Turn;
 use daemon::{Clock, ExitCode, Failure, OwnFragments, Shutdown};
-use distribution::view::FileInfo;
+use distribution::view::{Change, FileInfo};
 use distribution::{Audience, RequestId, Tracker, TrackerCommand, TrackerInput};
 use endpoint::client::WantedFragment;
 use endpoint::{Feed, Question};
 use protocol::event::{TrackerEnvelope, TrackerEvent};
 use protocol::{ClientId, EndpointUri, EventKind, Hash, encode_tracker};
 use storage::Store;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, error, info, warn};
 
@@ -32,6 +32,7 @@ use crate::connection::{ConnectError, Connector, Presence};
 use crate::delivering::{Deliverer, Delivery};
 use crate::fetching::{Fetched, Fetcher};
 use crate::requests::{Refused, Reply, Request};
+use crate::single_copies::SingleCopies;
 
 /// Inputs taken before what follows from them is carried out.
 const BATCH: usize = 256;
@@ -49,6 +50,8 @@ pub struct Parts {
     pub connector: Arc<Connector>,
     pub questions: mpsc::Receiver<Question>,
     pub feed: Feed,
+    /// Whether uploads and orders can be taken.
+    pub online: watch::Sender<bool>,
     pub requests: mpsc::Receiver<Request>,
     pub fetcher: Fetcher,
     pub metrics: Arc<Metrics>,
@@ -78,6 +81,7 @@ pub struct EventLoop {
     unreadable: mpsc::UnboundedReceiver<Hash>,
     fetched: mpsc::UnboundedReceiver<Fetched>,
     report_fetched: mpsc::UnboundedSender<Fetched>,
+    single_copies: SingleCopies,
     last_request: u64,
     replies: BTreeMap<RequestId, Reply>,
 }
@@ -90,11 +94,16 @@ impl EventLoop {
     pub fn new(parts: Parts) -> Result<Self, Failure> {
         let (report_unreadable, unreadable) = mpsc::unbounded_channel();
         let (report_fetched, fetched) = mpsc::unbounded_channel();
-        let deliverer =
-            Deliverer::start(parts.store.fragments().clone(), parts.own.clone(), report_unreadable);
+        let deliverer = Deliverer::start(
+            parts.store.fragments().clone(),
+            parts.own.clone(),
+            report_unreadable,
+            parts.metrics.clone(),
+        );
         let deliverer = deliverer.map_err(|error| {
             Failure::text(ExitCode::Failed, format!("no thread to deliver fragments: {error}"))
         })?;
+        let single_copies = single_copies(&parts)?;
         let connector = parts.connector.clone();
         let id = parts.config.common.topics.tracker_client_id();
         Ok(Self {
@@ -107,6 +116,7 @@ impl EventLoop {
             unreadable,
             fetched,
             report_fetched,
+            single_copies,
             last_request: 0,
             replies: BTreeMap::new(),
         })
@@ -304,6 +314,16 @@ impl EventLoop {
         }
     }
 
+    /// For those who watch, and for monitors: the view, with these changes, is durable.
+    fn note(&mut self, changes: &[Change]) {
+        self.parts.feed.note(changes);
+        let machine = &self.parts.machine;
+        let (view, copies) = (machine.view(), machine.config().copies);
+        for took in self.single_copies.note(changes, view, copies, Instant::now().into_std()) {
+            self.parts.metrics.single_copy_seconds.observe(took.as_secs_f64());
+        }
+    }
+
     /// Persist, flush once, then publish and answer.
     fn execute(&mut self) -> Result<(), Failure> {
         let store_failed = |error: &dyn std::fmt::Display| Failure::text(ExitCode::Store, error);
@@ -328,7 +348,7 @@ impl EventLoop {
             self.parts.store.flush().map_err(|error| store_failed(&error))?;
         }
         if !changed.is_empty() {
-            self.parts.feed.note(&changed);
+            self.note(&changed);
         }
         let mut deliveries = Vec::new();
         for command in then {
@@ -359,7 +379,7 @@ impl EventLoop {
                 TrackerCommand::Accepted { request } => self.accepted(request),
                 TrackerCommand::Refused { request, reason } => {
                     if let Some(reply) = self.replies.remove(&request) {
-                        reply.refuse(Refused::Unfit(reason));
+                        reply.refuse(reason.into());
                     }
                 }
                 TrackerCommand::StepDown { by, epoch } => {
@@ -395,6 +415,7 @@ impl EventLoop {
     }
 
     fn say(&self, to: &Audience, envelope: &TrackerEnvelope, event: &TrackerEvent) {
+        self.parts.metrics.said(event.kind().name(), self.link.is_up());
         let Some(outbox) = self.link.outbox() else { return };
         let topic = self.topic(event.kind(), to);
         let payload = encode_tracker(envelope, event);
@@ -406,18 +427,30 @@ impl EventLoop {
     /// For monitors.
     fn tell(&self) {
         let is_up = self.link.is_up();
+        self.parts.online.send_if_modified(|online| std::mem::replace(online, is_up) != is_up);
         self.parts.readiness.set((!is_up).then_some("the broker is not connected"));
         let (metrics, view) = (&self.parts.metrics, self.parts.machine.view());
         metrics.broker_connected.set(i64::from(is_up));
         metrics.files.set(view.files().len() as i64);
-        metrics.fragments.set(view.fragment_count() as i64);
         metrics.torrents_registered.set(view.clients().len() as i64);
         Metrics::set(&metrics.view_revision, view.revision().0);
         Metrics::set(&metrics.repairs_pending, self.parts.machine.repairs_pending() as u64);
         Metrics::set(&metrics.distributions_pending, self.parts.machine.undistributed() as u64);
         Metrics::set(&metrics.stored_fragments, self.parts.store.fragments().len());
         Metrics::set(&metrics.stored_bytes, self.parts.store.fragments().used_bytes());
+        Metrics::set(&metrics.single_copy_fragments, self.single_copies.len() as u64);
+        metrics.set_single_copy_since(self.single_copies.oldest());
     }
+}
+
+/// What was accepted before the start and has too few holders.
+fn single_copies(parts: &Parts) -> Result<SingleCopies, Failure> {
+    let mut single_copies = SingleCopies::default();
+    let own: Result<Vec<_>, _> = parts.store.fragments().inventory().collect();
+    let own = own.map_err(|error| Failure::new(ExitCode::Store, error))?.into_iter().map(|(hash, _)| hash);
+    let copies = parts.machine.config().copies;
+    single_copies.accept(own, parts.machine.view(), copies, std::time::Instant::now());
+    Ok(single_copies)
 }
 
 fn catalog<'a>(parts: &'a Parts, clock: Clock, id: &'a ClientId, connected: bool) -> TrackerCatalog<'a> {

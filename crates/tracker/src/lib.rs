@@ -12,6 +12,7 @@ mod fetching;
 mod operations;
 mod requests;
 mod run;
+mod single_copies;
 mod uploads;
 
 pub use run::run;

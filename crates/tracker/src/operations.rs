@@ -1,9 +1,9 @@
 //! What operators order over gRPC: a file is deleted, a torrent is emptied.
 
 use endpoint::Refusal;
-use endpoint::names::server_id;
-use endpoint::proto::{self, parse_digest};
-use protocol::{ClientId, Hash};
+use endpoint::names::{parse_file_name, server_id};
+use endpoint::proto;
+use protocol::ClientId;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::requests::{Refused, Request};
@@ -13,7 +13,7 @@ pub async fn delete_file(
     requests: &mpsc::Sender<Request>,
     request: &proto::DeleteFileRequest,
 ) -> Result<(), Refusal> {
-    let hash = file_of_name(&request.name)?;
+    let hash = parse_file_name("name", &request.name)?;
     let (reply, replied) = oneshot::channel();
     send(requests, Request::Remove { hash, reply }).await?;
     match replied.await.map_err(|_| Refusal::ShuttingDown)? {
@@ -21,7 +21,9 @@ pub async fn delete_file(
         Err(Refused::NotFound) if request.allow_missing => Ok(()),
         Err(Refused::NotFound | Refused::Missing(_)) => Err(Refusal::FileNotFound(hash)),
         Err(Refused::NoBroker) => Err(Refusal::NoBroker),
-        Err(Refused::Unfit(problem)) => Err(Refusal::InvalidField { field: "name", problem }),
+        Err(Refused::Unfit(problem) | Refused::TooLarge(problem)) => {
+            Err(Refusal::InvalidField { field: "name", problem })
+        }
     }
 }
 
@@ -37,7 +39,7 @@ pub async fn drain_server(
     match replied.await.map_err(|_| Refusal::ShuttingDown)? {
         Ok(remaining) => Ok(remaining),
         Err(Refused::NoBroker) => Err(Refusal::NoBroker),
-        Err(Refused::NotFound | Refused::Missing(_) | Refused::Unfit(_)) => {
+        Err(Refused::NotFound | Refused::Missing(_) | Refused::TooLarge(_) | Refused::Unfit(_)) => {
             Err(Refusal::ServerNotFound(client))
         }
     }
@@ -45,11 +47,6 @@ pub async fn drain_server(
 
 async fn send(requests: &mpsc::Sender<Request>, request: Request) -> Result<(), Refusal> {
     requests.send(request).await.map_err(|_| Refusal::ShuttingDown)
-}
-
-fn file_of_name(name: &str) -> Result<Hash, Refusal> {
-    let digest = name.strip_prefix("files/").unwrap_or_default();
-    parse_digest(digest).map_err(|_| Refusal::invalid_digest("name", name))
 }
 
 fn server_of_name(name: &str) -> Result<ClientId, Refusal> {

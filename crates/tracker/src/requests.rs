@@ -1,5 +1,6 @@
 //! What the gRPC services want from the event loop, which alone may change the view and what the tracker owns.
 
+use distribution::RequestRefused;
 use distribution::view::FileInfo;
 use protocol::{ClientId, Hash};
 use tokio::sync::oneshot;
@@ -44,12 +45,25 @@ pub enum Request {
 pub enum Refused {
     /// These fragments are not here any more: they have to be written again.
     Missing(Vec<Hash>),
-    /// There is no bus, so nobody could be told of it.
+    /// There is no bus, or another tracker may be in charge: nobody could be told of it.
     NoBroker,
     /// There is no such file, or no such torrent.
     NotFound,
+    /// It would not fit into an event: why, for people.
+    TooLarge(String),
     /// It cannot be part of the view: why, for people.
     Unfit(String),
+}
+
+impl From<RequestRefused> for Refused {
+    fn from(refused: RequestRefused) -> Self {
+        match refused {
+            RequestRefused::NotInCharge => Self::NoBroker,
+            RequestRefused::NotFound => Self::NotFound,
+            RequestRefused::TooLarge(why) => Self::TooLarge(why),
+            RequestRefused::Unfit(error) => Self::Unfit(error.to_string()),
+        }
+    }
 }
 
 /// Whoever waits for what becomes of a request.
@@ -68,5 +82,16 @@ impl Reply {
             Self::Done(reply) => drop(reply.send(Err(refused))),
             Self::Drained(_, reply) => drop(reply.send(Err(refused))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tracker_that_may_not_be_in_charge_blames_the_broker_and_not_the_request() {
+        assert_eq!(Refused::from(RequestRefused::NotInCharge), Refused::NoBroker);
+        assert_eq!(Refused::from(RequestRefused::NotFound), Refused::NotFound);
     }
 }

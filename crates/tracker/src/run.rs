@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use daemon::config::{Loaded, print};
-use daemon::http::Readiness;
-use daemon::metrics::Metrics;
+use daemon::http::{Readiness, Site};
+use daemon::metrics::{Counted, Metrics};
 use daemon::scrub::Scrub;
 use daemon::serving::Serving;
 use daemon::start::{advertised, listen, open_store, serve_http};
@@ -14,11 +14,11 @@ use daemon::{ExitCode, Failure, OwnFragments, Shutdown, logging};
 use distribution::limits::{Rhythm, TrackerLimits};
 use distribution::{Tracker, TrackerConfig};
 use endpoint::client::Channels;
-use endpoint::{CatalogHandle, EndpointApi, ReadLimits, Services};
+use endpoint::{ByteStreamApi, CatalogHandle, EndpointApi, ReadLimits, Services};
 use protocol::EndpointUri;
 use storage::{FragmentWriter, Store};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tracing::info;
 
 use crate::config::{Arguments, Config};
@@ -51,25 +51,42 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     let (listener, address) = listen(&config.common).await?;
     let endpoint = advertised(config.advertise.as_deref(), address)?;
     let (metrics, readiness) = (Arc::new(Metrics::default()), Readiness::default());
-    serve_http(&config.common, metrics.clone(), readiness.clone()).await?;
     info!(%endpoint, broker = %config.common.broker, copies = %config.copies, "tracker starts");
 
-    let machine = machine(&config, &store, &endpoint)?;
     let writer = FragmentWriter::start(store.fragments().clone())
         .map_err(|error| Failure::text(ExitCode::Failed, format!("no thread for the store: {error}")))?;
     let (catalog, questions) = CatalogHandle::channel(WAITING_QUESTIONS);
     let feed = catalog.feed().clone();
     let (request, requests) = mpsc::channel(WAITING_QUESTIONS);
     let (own, damaged) = OwnFragments::new(store.fragments().clone(), metrics.clone());
-    let scrub = Scrub::start(own.clone(), store.meta().clone(), metrics.clone(), config.common.scrub)
-        .map_err(|error| Failure::text(ExitCode::Failed, format!("no thread for the scrub: {error}")))?;
-    let reads = EndpointApi::new(catalog, Arc::new(own.clone()), ReadLimits::default());
+    let reads = EndpointApi::new(catalog.clone(), Arc::new(own.clone()), ReadLimits::default());
     let fetcher =
         Fetcher { runtime: Handle::current(), channels: Channels::default(), writer: writer.clone() };
-    let uploads =
-        UploadApi::new(writer, store.fragments().clone(), config.fragment_size_bytes, request, reads.clone());
-    let services = Services::new().with(reads.into_service()).with(uploads.into_service());
-    let serving = Serving::start(listener, services);
+    let uploads = UploadApi::new(
+        writer,
+        store.fragments().clone(),
+        config.fragment_size_bytes,
+        request,
+        catalog.clone(),
+        reads.clone(),
+    );
+    let registry = uploads.registry();
+    let site = Site::new(catalog, Arc::new(own.clone()), metrics.clone(), readiness.clone());
+    let site =
+        site.with_gather(move |metrics| Metrics::set(&metrics.uploads_in_flight, registry.in_flight()));
+    // It answers while the view is read: alive, and not ready.
+    let http = serve_http(&config.common, site).await?;
+
+    let machine = machine(&config, &store, &endpoint)?;
+    let scrub = Scrub::start(own.clone(), store.meta().clone(), metrics.clone(), config.common.scrub)
+        .map_err(|error| Failure::text(ExitCode::Failed, format!("no thread for the scrub: {error}")))?;
+    let (online, is_online) = watch::channel(false);
+    let blobs = ByteStreamApi::new(reads.clone(), Some(Arc::new(uploads.clone())));
+    let services = Services::new()
+        .with(Counted::new(reads.into_service(), metrics.clone()))
+        .with_while(Counted::new(uploads.into_service(), metrics.clone()), is_online)
+        .with(Counted::new(blobs.into_service(), metrics.clone()));
+    let serving = Serving::start(listener, services, http);
 
     let other = match (arguments.takeover, arguments.standby) {
         (true, _) => OtherTracker::Replace,
@@ -94,6 +111,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         connector,
         questions,
         feed,
+        online,
         requests,
         fetcher,
         metrics,

@@ -1,6 +1,7 @@
 //! A server as a child process: started with its output in a file, ended as asked or as a crash would.
 
 use std::fs::{self, File};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,9 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 /// How long one may take to start or to end; far too long in the good case.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How long it may take to answer who connects, before somebody else asks.
+const ANSWER: Duration = Duration::from_secs(20);
 
 const INTERVAL: Duration = Duration::from_millis(20);
 
@@ -59,6 +63,24 @@ impl Process {
         }
     }
 
+    /// Waits until it takes an MQTT session: one that listens may still have to agree with its peers.
+    ///
+    /// # Errors
+    /// Its log, if it does not.
+    pub fn takes_sessions(&mut self, on: SocketAddr) -> Result<(), String> {
+        let deadline = Instant::now() + PATIENCE;
+        while !takes_session(on).unwrap_or(false) {
+            if self.child.try_wait().expect("a child's state can be asked for").is_some() {
+                return Err(format!("the broker has ended:\n{}", self.log()));
+            }
+            if Instant::now() > deadline {
+                return Err(format!("the broker takes no session within {PATIENCE:?}:\n{}", self.log()));
+            }
+            thread::sleep(10 * INTERVAL);
+        }
+        Ok(())
+    }
+
     /// What it has written so far.
     #[must_use]
     pub fn log(&self) -> String {
@@ -87,6 +109,17 @@ impl Process {
             thread::sleep(INTERVAL);
         }
     }
+}
+
+/// Whether an MQTT 3.1.1 client called `ready` is let in with a clean session. It leaves at once.
+fn takes_session(on: SocketAddr) -> io::Result<bool> {
+    let mut connection = TcpStream::connect_timeout(&on, ANSWER)?;
+    connection.set_read_timeout(Some(ANSWER))?;
+    connection.write_all(b"\x10\x11\x00\x04MQTT\x04\x02\x00\x3c\x00\x05ready")?;
+    let mut answer = [0; 4];
+    connection.read_exact(&mut answer)?;
+    connection.write_all(b"\xe0\x00")?;
+    Ok(answer == *b"\x20\x02\x00\x00")
 }
 
 impl Drop for Process {

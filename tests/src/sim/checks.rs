@@ -1,16 +1,38 @@
 //! What must hold when the bus is quiet, and over the whole trace.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use protocol::event::{TorrentEvent, TrackerEvent};
-use protocol::{ClientId, EventKind, Hash, Heard, Limits, Role};
+use protocol::{ClientId, EventKind, Hash, Heard, InstanceId, Limits, Role};
 
 use super::cluster::Cluster;
+use super::life::Kind;
 use super::node::Node;
 use super::spec_torrent::Standing;
 use super::tracker_node::Outcome;
+
+/// Why a service is not at rest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unrest {
+    /// What it would be if it stayed so.
+    pub kind: Kind,
+    /// For people.
+    pub what: String,
+}
+
+impl Unrest {
+    const fn some(kind: Kind, what: String) -> Option<Self> {
+        Some(Self { kind, what })
+    }
+}
+
+impl fmt::Display for Unrest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.kind, self.what)
+    }
+}
 
 impl Cluster {
     /// Goes on until everything has come to rest, and checks that it stays so.
@@ -38,38 +60,43 @@ impl Cluster {
 
     /// Why the service is not at rest; none if it is.
     #[must_use]
-    pub fn unrest(&self) -> Option<String> {
+    pub fn unrest(&self) -> Option<Unrest> {
         if let Some(kind) = self.broker.on_its_way() {
-            return Some(format!("{kind} is on its way"));
+            return Unrest::some(Kind::Leaked, format!("{kind} is on its way"));
         }
         self.unrest_between_steps()
     }
 
     /// The same, whatever is on its way.
-    fn unrest_between_steps(&self) -> Option<String> {
-        let Some(tracker) = self.tracker_node().running() else { return Some("no tracker".into()) };
+    pub(super) fn unrest_between_steps(&self) -> Option<Unrest> {
+        let Some(tracker) = self.tracker_node().running() else {
+            return Unrest::some(Kind::Broken, "no tracker".into());
+        };
         let mut registered = BTreeSet::new();
         for (id, node) in self.torrent_nodes() {
             let Some(torrent) = node.running() else { continue };
             registered.insert(id.clone());
             if !torrent.is_registered() {
-                return Some(format!("{id} is not registered"));
+                return Unrest::some(Kind::Divergent, format!("{id} is not registered"));
             }
             if torrent.view() != tracker.view() {
-                return Some(format!("the view of {id} is another"));
+                return Unrest::some(Kind::Divergent, format!("the view of {id} is another"));
             }
             if torrent.view().digest() != tracker.view().digest() {
-                return Some(format!("the digest of {id} is another"));
+                return Unrest::some(Kind::Divergent, format!("the digest of {id} is another"));
             }
             if node.is_writing() {
-                return Some(format!("{id} is writing"));
+                return Unrest::some(Kind::Leaked, format!("{id} is writing"));
             }
             if torrent.staged_count() > 0 {
-                return Some(format!("{id} has staged fragments"));
+                return Unrest::some(Kind::Leaked, format!("{id} has staged fragments"));
             }
             let held: BTreeSet<Hash> = node.disk.fragments.keys().copied().collect();
             if held != tracker.view().inventory(id) {
-                return Some(format!("the inventory of {id} is not what the view says"));
+                return Unrest::some(
+                    Kind::Divergent,
+                    format!("the inventory of {id} is not what the view says"),
+                );
             }
         }
         for (id, node) in self.nodes() {
@@ -77,34 +104,41 @@ impl Cluster {
             if self.broker.is_connected(id) {
                 registered.insert(id.clone());
                 if node.standing != Standing::Registered {
-                    return Some(format!("{id} is not registered"));
+                    return Unrest::some(Kind::Divergent, format!("{id} is not registered"));
                 }
             }
         }
         let known: BTreeSet<ClientId> = tracker.view().clients().keys().cloned().collect();
         if known != registered {
-            return Some(format!("{known:?} are registered, {registered:?} are there"));
+            return Unrest::some(
+                Kind::Divergent,
+                format!("{known:?} are registered, {registered:?} are there"),
+            );
         }
         let takers = registered.iter().filter(|id| !tracker.view().is_draining(id)).count();
         let target = tracker.config().copies.target(takers);
         let degraded = takers < target;
         if !degraded && tracker.undistributed() > 0 {
-            return Some(format!("{} fragments wait for holders", tracker.undistributed()));
+            return Unrest::some(
+                Kind::UnderReplicated,
+                format!("{} fragments wait for holders", tracker.undistributed()),
+            );
         }
+        // With fewer torrents than copies each has one.
+        let possible = target.min(takers);
         let is_lacking = |hash: &Hash| {
             let copies = tracker.view().lasting_holders(hash).count();
-            tracker.view().is_in_a_file(hash) && tracker.view().holder_count(hash) > 0 && copies < target
+            tracker.view().is_in_a_file(hash) && tracker.view().holder_count(hash) > 0 && copies < possible
         };
-        if !degraded && let Some((hash, _)) = tracker.view().fragments().find(|(hash, _)| is_lacking(hash)) {
-            return Some(format!("{hash:?} lacks a copy"));
+        if let Some((hash, _)) = tracker.view().fragments().find(|(hash, _)| is_lacking(hash)) {
+            return Unrest::some(Kind::UnderReplicated, format!("{hash:?} lacks a copy"));
         }
         let own = &self.tracker_node().disk.fragments;
         if !degraded && !own.is_empty() {
-            return Some("the tracker keeps bytes".into());
+            return Unrest::some(Kind::Leaked, "the tracker keeps bytes".into());
         }
-        let possible = target.min(takers);
         if let Some(fragment) = own.keys().find(|hash| tracker.view().holder_count(hash) < possible) {
-            return Some(format!("{fragment:?} lacks a holder"));
+            return Unrest::some(Kind::UnderReplicated, format!("{fragment:?} lacks a holder"));
         }
         None
     }
@@ -125,18 +159,12 @@ impl Cluster {
         }
     }
 
-    /// On how many disks the bytes of a fragment are.
+    /// On how many disks the good bytes of a fragment are. That of a tracker that should not be does not count.
     #[must_use]
     pub fn places_of(&self, fragment: &Hash) -> usize {
-        let holds = |node: &Node| match node {
-            Node::Tracker(node) => node.disk.fragments.contains_key(fragment),
-            Node::Torrent(node) => node.disk.fragments.contains_key(fragment),
-            Node::SpecTorrent(node) => {
-                node.stored.contains_key(fragment) || node.temporary.contains_key(fragment)
-            }
-            Node::SpecTracker(_) => false,
-        };
-        self.nodes().filter(|(_, node)| holds(node)).count()
+        let own = self.tracker_id();
+        let counts = |id: &ClientId, node: &Node| !matches!(node, Node::Tracker(_)) || *id == own;
+        self.nodes().filter(|(id, node)| counts(id, node) && node.has_good(fragment)).count()
     }
 
     /// How often an event was published.
@@ -161,7 +189,7 @@ impl Cluster {
     pub fn check_trace(&self) {
         let mut checker = Checker::default();
         for (number, (from, heard)) in self.heard().enumerate() {
-            if !self.nodes().any(|(id, _)| id == from) {
+            if !self.was_added(from) {
                 continue;
             }
             if let Err(broken) = checker.take(from, &heard) {
@@ -174,32 +202,38 @@ impl Cluster {
     /// where.
     #[must_use]
     pub fn report(&self) -> String {
-        let mut report = format!("at {} ms, after {} steps\n", self.now.0, self.steps);
-        let told = |message: &&super::broker::Message| message.kind != Some(EventKind::ClientHeartbeat);
-        let mut last: Vec<_> = self.broker.trace.iter().rev().filter(told).take(60).collect();
-        last.reverse();
-        if std::env::var_os("SIM_TRACE").is_some() {
-            last = self.broker.trace.iter().collect();
+        let mut told: Vec<String> = self.told().collect();
+        if std::env::var_os("SIM_TRACE").is_none() {
+            told.retain(|line| !line.contains("client/heartbeat"));
+            told.drain(..told.len().saturating_sub(60));
         }
-        for message in last {
+        format!("at {} ms, after {} steps\n{}\n{}", self.now.0, self.steps, told.join("\n"), self.standing())
+    }
+
+    /// Everything published, a line each that begins with its time in milliseconds.
+    pub fn told(&self) -> impl Iterator<Item = String> {
+        self.broker.trace.iter().map(|message| {
             let heard = protocol::decode(self.topics(), &Limits::default(), &message.topic, &message.payload);
             let what = match heard {
                 Ok(Heard::Tracker { envelope, event, .. }) => {
-                    format!(
-                        "{:?} {:.120}",
-                        envelope.revision.map(|revision| revision.0),
-                        format!("{event:?}")
-                    )
+                    let revision = envelope.revision.map(|revision| revision.0);
+                    format!("{:?} {revision:?} {:.120}", envelope.epoch, format!("{event:?}"))
                 }
                 Ok(Heard::Torrent { event, .. }) => format!("{:.120}", format!("{event:?}")),
                 Err(error) => error.to_string(),
             };
-            let _ = writeln!(report, "{:>8} {} {} {what}", message.at.0, message.from, message.topic);
-        }
+            format!("{:>8} {} {} {what}", message.at.0, message.from, message.topic)
+        })
+    }
+
+    /// Who stands where.
+    #[must_use]
+    pub fn standing(&self) -> String {
+        let mut report = String::new();
         for (id, node) in self.torrent_nodes() {
             let state = node.running().map(|torrent| (torrent.is_registered(), torrent.view().revision()));
             let last: Vec<_> = node.notices.iter().rev().take(3).collect();
-            let _ = writeln!(report, "{id}: {state:?} {last:?}");
+            let _ = writeln!(report, "{id}: {state:?} {} fragments {last:?}", node.disk.fragments.len());
         }
         report
     }
@@ -212,7 +246,7 @@ struct Checker {
     requested: BTreeSet<(Hash, ClientId)>,
     delivered: BTreeSet<(Hash, ClientId)>,
     obtained: BTreeSet<(Hash, ClientId)>,
-    revisions: BTreeMap<(u64, u64), EventKind>,
+    revisions: BTreeMap<(u64, Option<InstanceId>, u64), EventKind>,
 }
 
 impl Checker {
@@ -237,7 +271,8 @@ impl Checker {
                         | EventKind::FragmentDistributionEnded
                 );
                 if let (Some(epoch), Some(revision), true) = (envelope.epoch, envelope.revision, is_change)
-                    && let Some(other) = self.revisions.insert((epoch.0, revision.0), event.kind())
+                    && let Some(other) =
+                        self.revisions.insert((epoch.0, envelope.instance, revision.0), event.kind())
                 {
                     return Err(format!("revision {revision} of epoch {epoch} is also that of {other}"));
                 }

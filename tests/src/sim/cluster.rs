@@ -10,11 +10,13 @@ use distribution::{Copies, Moment, RequestId, Torrent, Tracker, TrackerConfig, T
 use protocol::{ClientId, Hash, Topics};
 
 use super::broker::{Broker, Publication};
+use super::clock::Clock;
 use super::content::Content;
 use super::node::Node;
 use super::rng::Rng;
 use super::spec_torrent::SpecTorrent;
 use super::spec_tracker::SpecTracker;
+use super::time::Due;
 use super::torrent_node::TorrentNode;
 use super::tracker_node::{Outcome, TrackerNode};
 
@@ -34,9 +36,21 @@ pub struct Cluster {
     pub steps: usize,
     pub(super) topics: Topics,
     pub(super) nodes: BTreeMap<ClientId, Node>,
+    ever: BTreeSet<ClientId>,
     uploads: BTreeMap<RequestId, Content>,
     removed: BTreeSet<Hash>,
     requests: u64,
+    pub(super) clocks: BTreeMap<ClientId, Clock>,
+    /// Processes that are stopped (SIGSTOP).
+    pub(super) paused: BTreeSet<ClientId>,
+    /// What they would say who are cut off from the broker and do not know it yet.
+    pub(super) unsaid: BTreeMap<ClientId, Vec<Publication>>,
+    /// Who deleted which fragment on whose order, since somebody looked.
+    pub deleted: Vec<(ClientId, Hash)>,
+    /// Processes that ended at a point of their fuse, since somebody looked.
+    pub fallen: Vec<ClientId>,
+    /// Kept only for its room.
+    pub(super) due: Vec<Due>,
     /// Inputs handed out at this instant.
     pub(super) busy: usize,
 }
@@ -77,9 +91,16 @@ impl Cluster {
             steps: 0,
             topics,
             nodes: BTreeMap::new(),
+            ever: BTreeSet::new(),
             uploads: BTreeMap::new(),
             removed: BTreeSet::new(),
             requests: 0,
+            clocks: BTreeMap::new(),
+            paused: BTreeSet::new(),
+            unsaid: BTreeMap::new(),
+            deleted: Vec::new(),
+            fallen: Vec::new(),
+            due: Vec::new(),
             busy: 0,
         }
     }
@@ -112,7 +133,33 @@ impl Cluster {
     pub fn add(&mut self, id: &ClientId, mut node: Node) {
         node.start(&mut self.rng);
         self.nodes.insert(id.clone(), node);
+        self.ever.insert(id.clone());
         self.connect(id);
+    }
+
+    /// A participant and its disk are no more.
+    pub fn forget(&mut self, id: &ClientId) {
+        self.fall(id);
+        self.nodes.remove(id);
+    }
+
+    /// Whether there ever was such a participant.
+    pub(super) fn was_added(&self, id: &ClientId) -> bool {
+        self.ever.contains(id)
+    }
+
+    /// Whether there is such a participant, running or not.
+    #[must_use]
+    pub fn knows(&self, id: &ClientId) -> bool {
+        self.nodes.contains_key(id)
+    }
+
+    /// Our trackers, running or not: there may be one too many.
+    pub fn tracker_nodes(&self) -> impl Iterator<Item = (&ClientId, &TrackerNode)> {
+        self.nodes.iter().filter_map(|(id, node)| match node {
+            Node::Tracker(node) => Some((id, &**node)),
+            Node::Torrent(_) | Node::SpecTracker(_) | Node::SpecTorrent(_) => None,
+        })
     }
 
     /// Adds our tracker and starts it.
@@ -151,11 +198,16 @@ impl Cluster {
         self.add(&self.tracker_id(), Node::SpecTracker(Box::new(node)));
     }
 
-    fn node(&self, id: &ClientId) -> &Node {
+    /// A participant.
+    ///
+    /// # Panics
+    /// If there is none of that name.
+    #[must_use]
+    pub fn node(&self, id: &ClientId) -> &Node {
         self.nodes.get(id).unwrap_or_else(|| panic!("there is no {id}"))
     }
 
-    fn node_mut(&mut self, id: &ClientId) -> &mut Node {
+    pub(super) fn node_mut(&mut self, id: &ClientId) -> &mut Node {
         self.nodes.get_mut(id).unwrap_or_else(|| panic!("there is no {id}"))
     }
 
@@ -234,78 +286,33 @@ impl Cluster {
         &self.uploads
     }
 
-    // What happens to participants.
-
-    /// Connects a participant that runs.
-    pub fn connect(&mut self, id: &ClientId) {
-        let node = self.nodes.get_mut(id).unwrap_or_else(|| panic!("there is no {id}"));
-        let said = node.connect(id, &self.topics, &mut self.broker, self.now, &mut self.rng);
-        self.publish(id, said);
-    }
-
-    /// The connection breaks: both sides notice, and the will is published.
-    pub fn cut(&mut self, id: &str) {
-        let id = client(id);
-        self.broker.cut(&id, self.now, &mut self.rng);
-        let node = self.nodes.get_mut(&id).unwrap_or_else(|| panic!("there is no {id}"));
-        let said = node.connection_lost(self.now, &mut self.rng);
-        self.publish(&id, said);
-    }
-
-    /// The process ends at once, and the broker publishes its will.
-    pub fn crash(&mut self, id: &str) {
-        let id = client(id);
-        self.node_mut(&id).crash();
-        self.broker.cut(&id, self.now, &mut self.rng);
-    }
-
-    /// The process starts again on what its disk holds, and connects.
-    pub fn restart(&mut self, id: &str) {
-        let id = client(id);
-        let node = self.nodes.get_mut(&id).unwrap_or_else(|| panic!("there is no {id}"));
-        node.start(&mut self.rng);
-        self.connect(&id);
-    }
-
-    /// The process says goodbye and ends.
-    pub fn shut_down(&mut self, id: &str) {
-        let id = client(id);
-        let node = self.nodes.get_mut(&id).unwrap_or_else(|| panic!("there is no {id}"));
-        let said = node.shut_down(self.now, &mut self.rng);
-        self.publish(&id, said);
-        self.broker.disconnect(&id);
-    }
-
-    /// Fragments on the disk of one of our torrents go bad, and it finds that.
-    pub fn damage(&mut self, id: &str, fragments: &[Hash]) {
-        let id = client(id);
-        let (now, node) = (self.now, self.nodes.get_mut(&id));
-        let Some(Node::Torrent(node)) = node else { panic!("{id} is not our torrent") };
-        let said = node.damage(fragments, now, &mut self.rng);
-        if self.broker.is_connected(&id) {
-            self.publish(&id, said);
-        }
-    }
-
-    /// Says something as `from`, connected or not.
-    pub fn publish(&mut self, from: &ClientId, said: Vec<Publication>) {
-        for publication in said {
-            self.broker.publish(from, publication, self.now, &mut self.rng);
-        }
-    }
-
     // What users do.
 
     /// Uploads a file to our tracker.
     pub fn upload(&mut self, content: Content) -> RequestId {
+        self.upload_bytes_of(content, |_| true)
+    }
+
+    /// Uploads a file to our tracker, and of its bytes only what the service lacks.
+    pub fn upload_what_is_missing(&mut self, content: Content) -> RequestId {
+        let node = self.tracker_node();
+        let (view, own) = (&node.machine().view(), &node.disk.fragments);
+        let is_there = |fragment: &&Hash| own.contains_key(*fragment) || view.holder_count(fragment) > 0;
+        let there: BTreeSet<Hash> = content.fragments().keys().filter(is_there).copied().collect();
+        self.upload_bytes_of(content, |fragment| !there.contains(fragment))
+    }
+
+    fn upload_bytes_of(&mut self, content: Content, is_sent: impl Fn(&Hash) -> bool) -> RequestId {
         let request = self.next_request();
         self.removed.remove(&content.hash());
-        let (hash, file, fragments) = (content.hash(), content.file().clone(), content.fragments().clone());
+        let (hash, file) = (content.hash(), content.file().clone());
+        let mut fragments = content.fragments().clone();
+        fragments.retain(|fragment, _| is_sent(fragment));
         self.uploads.insert(request, content);
-        let now = self.now;
-        let said = self.tracker_node_mut().upload(request, hash, file, fragments, now);
         let id = self.tracker_id();
-        self.publish(&id, said);
+        let now = self.local(&id);
+        let said = self.tracker_node_mut().upload(request, hash, file, fragments, now);
+        self.after(&id, said);
         request
     }
 
@@ -360,10 +367,10 @@ impl Cluster {
     }
 
     fn ask_tracker(&mut self, input: TrackerInput) {
-        let now = self.now;
-        let said = self.tracker_node_mut().input(input, now);
         let id = self.tracker_id();
-        self.publish(&id, said);
+        let now = self.local(&id);
+        let said = self.tracker_node_mut().input(input, now);
+        self.after(&id, said);
     }
 
     /// What became of a request.

@@ -100,6 +100,8 @@ pub struct Weather {
     pub duplicated: usize,
     /// Late.
     pub delayed: usize,
+    /// Acknowledged, and then lost to everybody: out of a thousand messages.
+    pub swallowed: usize,
 }
 
 /// Everything that goes wrong on the bus.
@@ -112,6 +114,11 @@ pub struct Faults {
 }
 
 impl Faults {
+    /// Whether the broker takes a message and gives it to nobody.
+    pub fn swallows(&self, rng: &mut Rng) -> bool {
+        self.weather.swallowed > 0 && rng.chance(self.weather.swallowed, 1000)
+    }
+
     /// What happens to this copy.
     pub fn fate(&mut self, kind: EventKind, from: &ClientId, to: &ClientId, rng: &mut Rng) -> Fate {
         for rule in &mut self.rules {

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use bytes::Bytes;
+use distribution::Moment;
 use distribution::tracker::FetchError;
-use distribution::{Moment, TrackerInput};
 use protocol::{ClientId, EndpointUri, Hash};
 
 use super::broker::Publication;
@@ -39,27 +40,35 @@ impl Fetch {
 impl Cluster {
     /// The fetch that ends now.
     pub(super) fn end_fetch(&mut self, tracker: &ClientId) -> Vec<Publication> {
-        let now = self.now;
+        let now = self.local(tracker);
         let Some(Node::Tracker(node)) = self.nodes.get_mut(tracker) else { return Vec::new() };
         let at = node.fetches.iter().position(|fetch| fetch.done <= now).expect("a fetch that is due");
         let Fetch { fragment, source, .. } = node.fetches.remove(at);
-        let result = match self.nodes.get(&source) {
+        let result = self.read_at(&source, &fragment);
+        let Some(Node::Tracker(node)) = self.nodes.get_mut(tracker) else { return Vec::new() };
+        node.fetched(fragment, result, now)
+    }
+
+    /// What a holder gives who is asked for a fragment. What has gone bad it finds now.
+    fn read_at(&mut self, source: &ClientId, fragment: &Hash) -> Result<Bytes, FetchError> {
+        if self.paused.contains(source) {
+            return Err(FetchError::Unreachable);
+        }
+        match self.nodes.get(source) {
             Some(Node::Torrent(holder)) if holder.running().is_some() => {
-                holder.disk.fragments.get(&fragment).cloned().ok_or(FetchError::NotHeld)
+                let found = holder.disk.fragments.get(fragment).cloned();
+                if holder.disk.rotten.contains(fragment) {
+                    self.damage(source.as_str(), &[*fragment]);
+                    return Err(FetchError::NotHeld);
+                }
+                found.ok_or(FetchError::NotHeld)
             }
             Some(Node::SpecTorrent(holder)) => {
-                holder.stored.get(&fragment).cloned().ok_or(FetchError::NotHeld)
+                holder.stored.get(fragment).cloned().ok_or(FetchError::NotHeld)
             }
-            _ => Err(FetchError::Unreachable),
-        };
-        let Some(Node::Tracker(node)) = self.nodes.get_mut(tracker) else { return Vec::new() };
-        let result = result.and_then(|data| {
-            let is_right = Hash::of(&data) == fragment;
-            if is_right {
-                node.disk.fragments.insert(fragment, data);
+            Some(Node::Torrent(_) | Node::Tracker(_) | Node::SpecTracker(_)) | None => {
+                Err(FetchError::Unreachable)
             }
-            if is_right { Ok(()) } else { Err(FetchError::NotHeld) }
-        });
-        node.input(TrackerInput::Fetched { fragment, result }, now)
+        }
     }
 }

@@ -1,9 +1,10 @@
 //! Whoever is on the bus.
 
 use distribution::{Moment, TorrentInput, TrackerInput};
-use protocol::{ClientId, EventKind, Heard, Limits, Topics};
+use protocol::{ClientId, EventKind, Hash, Heard, Limits, Topics};
 
 use super::broker::{Broker, Message, Publication};
+use super::fuse::Fuse;
 use super::rng::Rng;
 use super::spec_torrent::{SpecTorrent, Standing};
 use super::spec_tracker::SpecTracker;
@@ -24,13 +25,13 @@ pub enum Node {
 }
 
 impl Node {
-    /// Connects to the broker; what the participant says at once follows.
+    /// Connects to the broker, at a moment by the world's and its own clock; what the participant says at once follows.
     pub fn connect(
         &mut self,
         id: &ClientId,
         topics: &Topics,
         broker: &mut Broker,
-        now: Moment,
+        (now, local): (Moment, Moment),
         rng: &mut Rng,
     ) -> Vec<Publication> {
         match self {
@@ -39,12 +40,12 @@ impl Node {
                 let (epoch, instance) = node.next_presence(seen.unwrap_or_default(), rng);
                 let will = node.will(rng);
                 broker.connect(id, node.subscriptions(), Some(will), now, rng);
-                node.input(TrackerInput::Connected { epoch, instance }, now)
+                node.input(TrackerInput::Connected { epoch, instance }, local)
             }
             Self::Torrent(node) => {
                 let will = node.will(rng);
                 broker.connect(id, node.subscriptions(), Some(will), now, rng);
-                node.input(TorrentInput::Connected, now, rng)
+                node.input(TorrentInput::Connected, local, rng)
             }
             Self::SpecTracker(node) => {
                 broker.connect(id, node.subscriptions(), None, now, rng);
@@ -156,6 +157,75 @@ impl Node {
             Self::Tracker(node) => node.crash(),
             Self::Torrent(node) => node.crash(),
             Self::SpecTracker(_) | Self::SpecTorrent(_) => {}
+        }
+    }
+
+    /// The process ends at once, and its disk holds what it was told to and perhaps some of what it was being told.
+    pub fn fall(&mut self, rng: &mut Rng) {
+        match self {
+            Self::Tracker(node) => node.fall(rng),
+            Self::Torrent(node) => node.fall(rng),
+            Self::SpecTracker(_) | Self::SpecTorrent(_) => {}
+        }
+    }
+
+    /// Where its process ends.
+    pub const fn fuse(&mut self) -> Option<&mut Fuse> {
+        match self {
+            Self::Tracker(node) => Some(&mut node.fuse),
+            Self::Torrent(node) => Some(&mut node.fuse),
+            Self::SpecTracker(_) | Self::SpecTorrent(_) => None,
+        }
+    }
+
+    /// Whether its process runs.
+    #[must_use]
+    pub const fn is_running(&self) -> bool {
+        match self {
+            Self::Tracker(node) => node.running().is_some(),
+            Self::Torrent(node) => node.running().is_some(),
+            Self::SpecTracker(_) | Self::SpecTorrent(_) => true,
+        }
+    }
+
+    /// Everything on its disk is read.
+    pub fn scrub(&mut self, now: Moment, rng: &mut Rng) -> Vec<Publication> {
+        match self {
+            Self::Tracker(node) => node.scrub(now),
+            Self::Torrent(node) => node.scrub(now, rng),
+            Self::SpecTracker(_) | Self::SpecTorrent(_) => Vec::new(),
+        }
+    }
+
+    /// Whether the good bytes of a fragment are on its disk.
+    #[must_use]
+    pub fn has_good(&self, fragment: &Hash) -> bool {
+        match self {
+            Self::Tracker(node) => node.disk.has_good(fragment),
+            Self::Torrent(node) => node.disk.has_good(fragment),
+            Self::SpecTorrent(node) => {
+                node.stored.contains_key(fragment) || node.temporary.contains_key(fragment)
+            }
+            Self::SpecTracker(_) => false,
+        }
+    }
+
+    /// Whether bad bytes of a fragment are on its disk and nobody has found them.
+    #[must_use]
+    pub fn has_rotten(&self, fragment: &Hash) -> bool {
+        match self {
+            Self::Tracker(node) => node.disk.rotten.contains(fragment),
+            Self::Torrent(node) => node.disk.rotten.contains(fragment),
+            Self::SpecTracker(_) | Self::SpecTorrent(_) => false,
+        }
+    }
+
+    /// The fragments that it deleted since this was asked.
+    pub fn take_deleted(&mut self) -> Vec<Hash> {
+        match self {
+            Self::Tracker(node) => std::mem::take(&mut node.deleted),
+            Self::Torrent(node) => std::mem::take(&mut node.deleted),
+            Self::SpecTracker(_) | Self::SpecTorrent(_) => Vec::new(),
         }
     }
 

@@ -102,6 +102,7 @@ impl SpecTorrent {
                         .expect("an endpoint")]),
                     features: Features::NONE,
                     seen_epoch: None,
+                    seen_instance: None,
                     capacity_bytes: None,
                     zone: None,
                 };

@@ -3,20 +3,19 @@
 use std::time::Duration;
 
 use distribution::Moment;
-use protocol::ClientId;
 
-use super::broker::Publication;
 use super::cluster::Cluster;
 
 /// Most inputs at one instant: more is a loop that makes no progress.
 const BUSY: usize = 200_000;
 
-#[derive(Debug)]
-enum Due {
-    Copy { to: ClientId, place: usize },
-    Write(ClientId),
-    Tick(ClientId),
-    Fetch(ClientId),
+/// Something due, by the places of subscribers and participants in their order.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Due {
+    Copy { subscriber: usize, place: usize },
+    Write(usize),
+    Tick(usize),
+    Fetch(usize),
 }
 
 impl Cluster {
@@ -35,18 +34,25 @@ impl Cluster {
     /// Goes on for this long.
     pub fn run_for(&mut self, wait: Duration) {
         let end = self.now + wait;
+        while self.step_until(end) {}
+    }
+
+    /// Hands one input to one machine, if there is one due before `end`; if not, it is `end`, and false.
+    pub fn step_until(&mut self, end: Moment) -> bool {
         loop {
             if let Some(due) = self.next_due() {
                 self.take(due);
-                continue;
-            }
-            match self.next_moment().filter(|next| *next <= end) {
-                Some(next) => self.now = next,
-                None => break,
+                return true;
             }
             self.busy = 0;
+            match self.next_moment().filter(|next| *next <= end) {
+                Some(next) => self.now = next,
+                None => {
+                    self.now = self.now.max(end);
+                    return false;
+                }
+            }
         }
-        self.now = end;
     }
 
     /// Goes on until `done`, for at most ten minutes.
@@ -61,61 +67,69 @@ impl Cluster {
     }
 
     fn next_due(&mut self) -> Option<Due> {
-        let mut due: Vec<Due> = Vec::new();
-        let copies = self.broker.deliverable(self.now).into_iter();
-        due.extend(copies.map(|(to, place)| Due::Copy { to, place }));
-        for (id, node) in &self.nodes {
-            if node.next_write().is_some_and(|at| at <= self.now) {
-                due.push(Due::Write(id.clone()));
+        let mut due = std::mem::take(&mut self.due);
+        due.clear();
+        let copies = self.broker.deliverable(self.now);
+        due.extend(copies.map(|(subscriber, place)| Due::Copy { subscriber, place }));
+        for (place, (id, node)) in self.nodes.iter().enumerate() {
+            if self.paused.contains(id) {
+                continue;
             }
-            if node.next_fetch().is_some_and(|at| at <= self.now) {
-                due.push(Due::Fetch(id.clone()));
+            let now = self.local(id);
+            if node.next_write().is_some_and(|at| at <= now) {
+                due.push(Due::Write(place));
             }
-            if node.next_tick().is_some_and(|at| at <= self.now) {
-                due.push(Due::Tick(id.clone()));
+            if node.next_fetch().is_some_and(|at| at <= now) {
+                due.push(Due::Fetch(place));
+            }
+            if node.next_tick().is_some_and(|at| at <= now) {
+                due.push(Due::Tick(place));
             }
         }
-        (!due.is_empty()).then(|| due.swap_remove(self.rng.below(due.len())))
+        let next = (!due.is_empty()).then(|| due[self.rng.below(due.len())]);
+        self.due = due;
+        next
     }
 
     fn next_moment(&self) -> Option<Moment> {
-        let nodes =
-            self.nodes.values().flat_map(|node| [node.next_write(), node.next_tick(), node.next_fetch()]);
-        nodes.flatten().chain(self.broker.next_delivery()).min()
+        let nodes = self.nodes.iter().filter(|(id, _)| !self.paused.contains(*id));
+        let nodes = nodes.filter_map(|(id, node)| {
+            let next = [node.next_write(), node.next_tick(), node.next_fetch()].into_iter().flatten().min();
+            next.map(|local| self.clock(id).global(local))
+        });
+        nodes.chain(self.broker.next_delivery()).min()
     }
 
     fn take(&mut self, due: Due) {
         self.steps += 1;
         self.busy += 1;
         assert!(self.busy < BUSY, "no time passes: {due:?}\n{}", self.report());
-        if let Due::Fetch(id) = due {
-            let said = self.end_fetch(&id);
-            return self.publish_if_connected(&id, said);
-        }
-        let (now, rng) = (self.now, &mut self.rng);
-        let (id, said) = match due {
-            Due::Fetch(id) => (id, Vec::new()),
-            Due::Copy { to, place } => {
-                let message = self.broker.take(&to, place);
-                let node = self.nodes.get_mut(&to).expect("a subscriber is a participant");
+        let participant = |place| self.nodes.keys().nth(place).cloned().expect("a participant");
+        match due {
+            Due::Copy { subscriber, place } => {
+                let (id, message) = self.broker.take(subscriber, place);
+                let (now, rng) = (self.local(&id), &mut self.rng);
+                let node = self.nodes.get_mut(&id).expect("a subscriber is a participant");
                 let said = node.hear(&message, &self.topics, now, rng);
-                (to, said)
+                self.after(&id, said);
             }
-            Due::Write(id) => {
+            Due::Fetch(place) => {
+                let id = participant(place);
+                let said = self.end_fetch(&id);
+                self.after(&id, said);
+            }
+            Due::Write(place) => {
+                let id = participant(place);
+                let (now, rng) = (self.local(&id), &mut self.rng);
                 let said = self.nodes.get_mut(&id).expect("a participant").end_write(now, rng);
-                (id, said)
+                self.after(&id, said);
             }
-            Due::Tick(id) => {
+            Due::Tick(place) => {
+                let id = participant(place);
+                let (now, rng) = (self.local(&id), &mut self.rng);
                 let said = self.nodes.get_mut(&id).expect("a participant").tick(now, rng);
-                (id, said)
+                self.after(&id, said);
             }
-        };
-        self.publish_if_connected(&id, said);
-    }
-
-    fn publish_if_connected(&mut self, id: &ClientId, said: Vec<Publication>) {
-        if self.broker.is_connected(id) {
-            self.publish(id, said);
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The shell of a real torrent machine: a disk, a connection, and the commands carried out.
 //!
 //! The disk survives a crash; bytes that are still being written do not, and neither do changes of the view that no promise rests on yet:
-//! the daemon gathers those until its next heartbeat or join. What was persisted is replayed into a second view, which must equal the
-//! machine's own after every step.
+//! the daemon gathers those until its next heartbeat or join. Or some of both do: nobody knows what a disk has done before it is asked.
+//! What was persisted is replayed into a second view, which must equal the machine's own after every step.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -10,14 +10,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use distribution::limits::TorrentLimits;
 use distribution::torrent::{Notice, RememberedTracker};
-use distribution::view::View;
+use distribution::view::{Change, View};
 use distribution::{Moment, Torrent, TorrentCommand, TorrentConfig, TorrentInput};
 use protocol::event::{ClientGoodbye, TorrentEnvelope, TorrentEvent, reason};
-use protocol::{ClientId, EndpointUri, EventId, EventKind, Hash, Heard, Incarnation, InstanceId, Topics};
+use protocol::{
+    ClientId, EndpointUri, EventId, EventKind, Hash, Heard, Incarnation, InstanceId, Revision, Topics,
+};
 use uuid::Uuid;
 
 use super::broker::Publication;
+use super::fuse::{Blown, Fuse};
 use super::rng::Rng;
+use super::store::RealStore;
 use super::tracker_node::is_checked_in_full;
 
 /// How the disk behaves when a fragment is written.
@@ -42,6 +46,72 @@ pub struct TorrentDisk {
     pub fragments: BTreeMap<Hash, Bytes>,
     /// The tracker in charge.
     pub remembered: RememberedTracker,
+    /// Fragments whose bytes have gone bad, which nobody has found yet.
+    pub rotten: BTreeSet<Hash>,
+    /// The real store, which has to have the same fragments; without one they are only remembered here.
+    pub store: Option<RealStore>,
+}
+
+impl TorrentDisk {
+    /// The fragments whose bytes may go bad. On a disk with a real store they are looked for by their content, so it must be unmistakable.
+    pub fn that_may_rot(&self) -> impl Iterator<Item = Hash> {
+        let is_unmistakable = |data: &Bytes| data.len() > 64 && data.iter().any(|byte| *byte != data[0]);
+        let is_found = move |data: &Bytes| self.store.is_none() || is_unmistakable(data);
+        self.fragments.iter().filter(move |(_, data)| is_found(data)).map(|(hash, _)| *hash)
+    }
+
+    /// The bytes of a fragment go bad.
+    pub fn rot(&mut self, fragment: Hash) {
+        if let (Some(store), Some(data)) = (&self.store, self.fragments.get(&fragment))
+            && !self.rotten.contains(&fragment)
+        {
+            store.rot(&fragment, data);
+        }
+        self.rotten.insert(fragment);
+    }
+
+    fn delete(&mut self, fragments: &[Hash]) {
+        if let Some(store) = &self.store {
+            store.delete(fragments);
+        }
+        self.forget(fragments);
+    }
+
+    fn forget(&mut self, fragments: &[Hash]) {
+        for fragment in fragments {
+            self.fragments.remove(fragment);
+            self.rotten.remove(fragment);
+        }
+    }
+
+    fn put(&mut self, fragment: Hash, data: Bytes) {
+        if let Some(store) = &self.store {
+            store.put(fragment, data.clone());
+        }
+        self.fragments.insert(fragment, data);
+    }
+
+    /// The real store was opened again: it must have all that it was known to have, and may have some of what it was being told.
+    fn compare(&mut self, under_way: &BTreeMap<Hash, Bytes>) {
+        let Some(store) = &self.store else { return };
+        let found = store.content();
+        for fragment in self.fragments.keys() {
+            let is_there = found.contains_key(fragment);
+            assert_ne!(is_there, self.rotten.contains(fragment), "{fragment:?} was stored, or was bad");
+        }
+        for (fragment, data) in &found {
+            let known = self.fragments.get(fragment).or_else(|| under_way.get(fragment));
+            assert_eq!(known, Some(data), "{fragment:?} was deleted, or never stored");
+        }
+        // What went bad may be listed or not. It is found at the first reading of all, here or there.
+        self.fragments.extend(found);
+    }
+
+    /// Whether the bytes of a fragment are there and good.
+    #[must_use]
+    pub fn has_good(&self, fragment: &Hash) -> bool {
+        self.fragments.contains_key(fragment) && !self.rotten.contains(fragment)
+    }
 }
 
 #[derive(Debug)]
@@ -79,9 +149,15 @@ pub struct TorrentNode {
     under_way: Vec<Write>,
     /// The view with the changes that are not durable yet.
     written: View,
+    /// Those changes, in steps.
+    unflushed: Vec<(Vec<Change>, Revision)>,
+    /// Where the process ends.
+    pub fuse: Fuse,
+    /// Fragments that it deleted on an order and that nobody has looked at yet.
+    pub deleted: Vec<Hash>,
     /// What it told the operator, since ever.
     pub notices: Vec<Notice>,
-    checked: Option<(protocol::Revision, Hash)>,
+    checked: Option<(Revision, Hash)>,
 }
 
 impl TorrentNode {
@@ -104,6 +180,9 @@ impl TorrentNode {
             machine: None,
             under_way: Vec::new(),
             written: View::new(),
+            unflushed: Vec::new(),
+            fuse: Fuse::default(),
+            deleted: Vec::new(),
             notices: Vec::new(),
             checked: None,
         }
@@ -118,6 +197,8 @@ impl TorrentNode {
             view: View::new(),
             fragments: BTreeMap::new(),
             remembered: RememberedTracker::default(),
+            rotten: BTreeSet::new(),
+            store: None,
         }
     }
 
@@ -136,15 +217,46 @@ impl TorrentNode {
         let stored: Vec<(Hash, u64)> =
             self.disk.fragments.iter().map(|(hash, data)| (*hash, data.len() as u64)).collect();
         let (view, remembered) = (self.disk.view.clone(), self.disk.remembered);
+        if let Some(store) = &mut self.disk.store {
+            store.restart();
+            self.disk.compare(&BTreeMap::new());
+        }
         self.written = view.clone();
+        self.unflushed.clear();
+        self.fuse.replace();
         self.machine = Some(Torrent::new(config, view, stored, remembered, rng.bytes()));
         self.checked = None;
     }
 
-    /// The process ends at once.
+    /// The process ends at once, and nothing has reached the disk that was not known to have.
     pub fn crash(&mut self) {
         self.machine = None;
         self.under_way.clear();
+        self.unflushed.clear();
+    }
+
+    /// The process ends at once, and of what was not known to be on the disk, anything may be: the first of the changes, any of the writes.
+    pub fn fall(&mut self, rng: &mut Rng) {
+        let kept = rng.below(self.unflushed.len() + 1);
+        for (changes, revision) in self.unflushed.drain(..kept) {
+            for change in &changes {
+                self.disk.view.apply(change).expect("it was applied before");
+            }
+            self.disk.view.set_revision(revision);
+        }
+        let under_way = std::mem::take(&mut self.under_way).into_iter();
+        let under_way = under_way.filter(|write| Hash::of(&write.data) == write.fragment);
+        let mut under_way: BTreeMap<Hash, Bytes> =
+            under_way.map(|write| (write.fragment, write.data)).collect();
+        under_way.retain(|_, _| self.writes != Writes::Fail);
+        if let Some(store) = &mut self.disk.store {
+            store.fall(under_way.clone(), rng);
+            self.disk.compare(&under_way);
+        } else {
+            under_way.retain(|_, _| rng.chance(1, 3));
+            self.disk.fragments.extend(under_way);
+        }
+        self.crash();
     }
 
     /// The machine, if it runs.
@@ -194,10 +306,17 @@ impl TorrentNode {
 
     /// The bytes of these fragments go bad: the store finds it and sets them aside, and the machine is told.
     pub fn damage(&mut self, fragments: &[Hash], now: Moment, rng: &mut Rng) -> Vec<Publication> {
-        for fragment in fragments {
-            self.disk.fragments.remove(fragment);
+        if let Some(store) = &self.disk.store {
+            store.set_aside(fragments);
         }
+        self.disk.forget(fragments);
         self.input(TorrentInput::Damaged { fragments: fragments.to_vec() }, now, rng)
+    }
+
+    /// Everything is read: what has gone bad is found.
+    pub fn scrub(&mut self, now: Moment, rng: &mut Rng) -> Vec<Publication> {
+        let found: Vec<Hash> = self.disk.rotten.iter().copied().collect();
+        if found.is_empty() { Vec::new() } else { self.damage(&found, now, rng) }
     }
 
     /// When the next write is done.
@@ -213,12 +332,15 @@ impl TorrentNode {
         };
         let Write { fragment, data, .. } = self.under_way.remove(place);
         let result = if self.writes == Writes::Fail {
+            if let Some(store) = &self.disk.store {
+                store.put_without_room(fragment, data);
+            }
             Err("the disk is full".to_owned())
         } else if Hash::of(&data) != fragment {
             Err("the bytes do not match the hash".to_owned())
         } else {
             let size_bytes = data.len() as u64;
-            self.disk.fragments.insert(fragment, data);
+            self.disk.put(fragment, data);
             Ok(size_bytes)
         };
         self.input(TorrentInput::Stored { fragment, result }, now, rng)
@@ -231,38 +353,33 @@ impl TorrentNode {
     }
 
     fn execute(&mut self, now: Moment, rng: &mut Rng) -> Vec<Publication> {
-        let (mut said, mut must_flush) = (Vec::new(), false);
-        let Some(machine) = &mut self.machine else { return said };
+        let mut said = Vec::new();
+        let ended = self.carry_out(now, rng, &mut said);
+        if ended.is_ok() {
+            self.check();
+        }
+        said
+    }
+
+    /// In the order of the daemon: persist and store, flush once where a promise rests on it, and only then publish.
+    fn carry_out(&mut self, now: Moment, rng: &mut Rng, said: &mut Vec<Publication>) -> Result<(), Blown> {
+        let Some(machine) = &mut self.machine else { return Ok(()) };
         while let Some(notice) = machine.next_notice() {
             self.notices.push(notice);
         }
-        while let Some(command) = machine.next_command() {
+        let commands: Vec<TorrentCommand> = std::iter::from_fn(|| machine.next_command()).collect();
+        let (mut to_say, mut must_flush) = (Vec::new(), false);
+        for command in commands {
             match command {
-                TorrentCommand::Persist { changes, revision } => {
-                    for change in &changes {
-                        let applied = self.written.apply(change);
-                        assert!(applied.is_ok(), "{}: {change:?} cannot be replayed: {applied:?}", self.id);
-                    }
-                    self.written.set_revision(revision);
-                }
+                TorrentCommand::Persist { changes, revision } => self.write(changes, revision),
                 TorrentCommand::RememberTracker { epoch, instance, copies } => {
-                    let remembered = RememberedTracker { epoch, instance: Some(instance), copies };
-                    let before = self.disk.remembered;
-                    assert!(
-                        (epoch, Some(instance)) >= (before.epoch, before.instance),
-                        "{}: {remembered:?} after {before:?}",
-                        self.id
-                    );
-                    self.disk.remembered = remembered;
+                    self.fuse.point()?;
+                    self.remember(RememberedTracker { epoch, instance: Some(instance), copies });
                     must_flush = true;
                 }
                 TorrentCommand::Say { direct, envelope, event } => {
-                    let kind = event.kind();
-                    must_flush |= rests_on_the_view(kind);
-                    let topic =
-                        if direct { self.topics.direct(kind, &self.id) } else { self.topics.shared(kind) };
-                    let payload = protocol::encode_torrent(&envelope, &event);
-                    said.push(Publication { topic, payload, retain: false });
+                    must_flush |= rests_on_the_view(event.kind());
+                    to_say.push((direct, envelope, event));
                 }
                 TorrentCommand::Store { fragment, data } => {
                     let done = match self.writes {
@@ -272,18 +389,86 @@ impl TorrentNode {
                     self.under_way.push(Write { fragment, data, done });
                 }
                 TorrentCommand::Delete { fragments } => {
-                    must_flush = true;
-                    for fragment in fragments {
-                        self.disk.fragments.remove(&fragment);
-                    }
+                    // The view that no longer needs them is durable before they go.
+                    self.flush()?;
+                    self.fuse.point()?;
+                    self.disk.delete(&fragments);
+                    self.deleted.extend(fragments);
+                    self.fuse.point()?;
                 }
             }
         }
-        self.check();
         if must_flush {
-            self.disk.view = self.written.clone();
+            self.flush()?;
         }
-        said
+        for (direct, envelope, event) in to_say {
+            self.fuse.point()?;
+            self.check_promise(&event);
+            let kind = event.kind();
+            let topic = if direct { self.topics.direct(kind, &self.id) } else { self.topics.shared(kind) };
+            let payload = protocol::encode_torrent(&envelope, &event);
+            said.push(Publication { topic, payload, retain: false });
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, changes: Vec<Change>, revision: Revision) {
+        for change in &changes {
+            let applied = self.written.apply(change);
+            assert!(applied.is_ok(), "{}: {change:?} cannot be replayed: {applied:?}", self.id);
+        }
+        self.written.set_revision(revision);
+        self.unflushed.push((changes, revision));
+    }
+
+    fn remember(&mut self, remembered: RememberedTracker) {
+        let before = self.disk.remembered;
+        assert!(
+            (remembered.epoch, remembered.instance) >= (before.epoch, before.instance),
+            "{}: {remembered:?} after {before:?}",
+            self.id
+        );
+        self.disk.remembered = remembered;
+    }
+
+    fn flush(&mut self) -> Result<(), Blown> {
+        self.fuse.point()?;
+        for (changes, revision) in std::mem::take(&mut self.unflushed) {
+            for change in &changes {
+                self.disk.view.apply(change).expect("it was applied before");
+            }
+            self.disk.view.set_revision(revision);
+        }
+        self.fuse.point()
+    }
+
+    /// What is said of the disk is so (L3), and what others count on is durable (L2).
+    fn check_promise(&self, event: &TorrentEvent) {
+        match event {
+            TorrentEvent::FragmentDistributionObtained(body) => {
+                let is_there = self.disk.fragments.contains_key(&body.hash);
+                assert!(is_there, "{} says that it has {:?}", self.id, body.hash);
+            }
+            TorrentEvent::ClientJoinRequested(body) => {
+                let missing =
+                    body.stored_fragments.keys().find(|hash| !self.disk.fragments.contains_key(*hash));
+                assert!(missing.is_none(), "{} lists {missing:?}", self.id);
+            }
+            TorrentEvent::ClientHeartbeat(body) => {
+                let durable = self.disk.view.revision();
+                assert!(
+                    body.revision <= durable,
+                    "{} confirms {}, and {durable} is durable",
+                    self.id,
+                    body.revision
+                );
+            }
+            TorrentEvent::ClientJoinSucceeded(_)
+            | TorrentEvent::ClientJoinFailed(_)
+            | TorrentEvent::ClientGoodbye(_)
+            | TorrentEvent::FragmentDistributionRequested(_)
+            | TorrentEvent::FragmentDistributionFailed(_) => {}
+        }
     }
 
     fn check(&mut self) {

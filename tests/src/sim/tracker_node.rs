@@ -1,9 +1,10 @@
 //! The shell of a real tracker machine: a disk, a connection, and the commands carried out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use distribution::view::{FileInfo, View};
+use distribution::tracker::FetchError;
+use distribution::view::{Change, FileInfo, View};
 use distribution::{Audience, Moment, RequestId, Tracker, TrackerCommand, TrackerConfig, TrackerInput};
 use protocol::event::{FragmentDistributionDelivered, TrackerEnvelope, TrackerEvent, TrackerGoodbye};
 use protocol::{ClientId, Epoch, EventId, EventKind, Hash, Heard, InstanceId, Revision, Topics};
@@ -11,6 +12,7 @@ use uuid::Uuid;
 
 use super::broker::Publication;
 use super::fetching::Fetch;
+use super::fuse::{Blown, Fuse};
 use super::rng::Rng;
 
 /// What survives a crash.
@@ -22,6 +24,16 @@ pub struct TrackerDisk {
     pub view: View,
     /// The tracker's own bytes.
     pub fragments: BTreeMap<Hash, Bytes>,
+    /// Those whose bytes have gone bad, which nobody has found yet.
+    pub rotten: BTreeSet<Hash>,
+}
+
+impl TrackerDisk {
+    /// Whether the bytes of a fragment are there and good.
+    #[must_use]
+    pub fn has_good(&self, fragment: &Hash) -> bool {
+        self.fragments.contains_key(fragment) && !self.rotten.contains(fragment)
+    }
 }
 
 /// How a request of the tracker's API ended.
@@ -50,8 +62,18 @@ pub struct TrackerNode {
     pub stepped_down: Option<Epoch>,
     /// Fragments whose bytes it let go of, since ever.
     pub discarded: Vec<Hash>,
+    /// Whether its disk takes no more fragments.
+    pub is_full: bool,
     /// Fragments that it wants from holders.
     pub fetches: Vec<Fetch>,
+    /// Fragments whose bytes it got from holders: where nobody takes another copy it lets go of them again.
+    pub fetched: BTreeSet<Hash>,
+    /// Changes that are not durable yet, in steps.
+    unflushed: Vec<(Vec<Change>, Revision)>,
+    /// Where the process ends.
+    pub fuse: Fuse,
+    /// Fragments whose bytes it let go of and that nobody has looked at yet.
+    pub deleted: Vec<Hash>,
     checked: Option<(Revision, Hash)>,
 }
 
@@ -69,7 +91,12 @@ impl TrackerNode {
             outcomes: BTreeMap::new(),
             stepped_down: None,
             discarded: Vec::new(),
+            is_full: false,
             fetches: Vec::new(),
+            fetched: BTreeSet::new(),
+            unflushed: Vec::new(),
+            fuse: Fuse::default(),
+            deleted: Vec::new(),
             checked: None,
         }
     }
@@ -80,12 +107,23 @@ impl TrackerNode {
         let machine = Tracker::new(self.config.clone(), self.disk.view.clone(), own, rng.bytes());
         self.machine = Some(machine.expect("a view with the configured fragment size"));
         self.checked = None;
+        self.stepped_down = None;
+        self.fuse.replace();
     }
 
     /// The process ends at once.
     pub fn crash(&mut self) {
         self.machine = None;
         self.fetches.clear();
+        self.unflushed.clear();
+    }
+
+    /// The process ends at once, and of the changes that were not known to be on the disk, the first may be.
+    pub fn fall(&mut self, rng: &mut Rng) {
+        let kept = rng.below(self.unflushed.len() + 1);
+        let kept: Vec<_> = self.unflushed.drain(..kept).collect();
+        kept.iter().for_each(|(changes, revision)| self.make_durable(changes, *revision));
+        self.crash();
     }
 
     /// The machine, if it runs.
@@ -138,7 +176,19 @@ impl TrackerNode {
         now: Moment,
     ) -> Vec<Publication> {
         let wanted: Vec<Hash> = file.fragments.to_vec();
-        self.disk.fragments.extend(fragments);
+        if self.is_full {
+            self.outcomes.insert(request, Outcome::Refused("the disk is full".into()));
+            return Vec::new();
+        }
+        for (fragment, data) in fragments {
+            if self.fuse.point().is_err() {
+                return Vec::new();
+            }
+            if !self.disk.rotten.contains(&fragment) {
+                self.disk.fragments.insert(fragment, data);
+                self.fetched.remove(&fragment);
+            }
+        }
         let said = self.input(TrackerInput::FileUploaded { request, hash, file }, now);
         if let Some(Outcome::Refused(_)) = self.outcomes.get(&request) {
             let view = &self.disk.view;
@@ -153,68 +203,165 @@ impl TrackerNode {
         self.input(TrackerInput::Heard(heard), now)
     }
 
+    /// A holder has given a fragment, or not.
+    pub fn fetched(
+        &mut self,
+        fragment: Hash,
+        result: Result<Bytes, FetchError>,
+        now: Moment,
+    ) -> Vec<Publication> {
+        if self.fuse.point().is_err() {
+            return Vec::new();
+        }
+        let result = result.and_then(|data| {
+            if self.is_full {
+                return Err(FetchError::NotStored);
+            }
+            let is_right = Hash::of(&data) == fragment;
+            if is_right && !self.disk.rotten.contains(&fragment) {
+                self.disk.fragments.insert(fragment, data);
+                self.fetched.insert(fragment);
+            }
+            if is_right { Ok(()) } else { Err(FetchError::NotHeld) }
+        });
+        self.input(TrackerInput::Fetched { fragment, result }, now)
+    }
+
+    /// Everything is read: what has gone bad is found and set aside.
+    pub fn scrub(&mut self, now: Moment) -> Vec<Publication> {
+        let found = std::mem::take(&mut self.disk.rotten);
+        let found = found.into_iter().filter(|fragment| self.disk.fragments.remove(fragment).is_some());
+        let found: Vec<Hash> = found.collect();
+        found.into_iter().flat_map(|fragment| self.unreadable(fragment, now)).collect()
+    }
+
+    fn unreadable(&mut self, fragment: Hash, now: Moment) -> Vec<Publication> {
+        self.input(TrackerInput::FragmentUnreadable { fragment }, now)
+    }
+
     /// Hands the machine an input and carries out what follows.
     pub fn input(&mut self, input: TrackerInput, now: Moment) -> Vec<Publication> {
         let Some(machine) = &mut self.machine else { return Vec::new() };
         machine.handle(input, now);
-        let mut said = Vec::new();
-        let mut unreadable = Vec::new();
-        while let Some(command) = machine.next_command() {
-            match command {
-                TrackerCommand::Persist { changes, revision } => {
-                    assert!(revision >= self.disk.view.revision(), "{}: {revision} again", self.id);
-                    for change in &changes {
-                        let applied = self.disk.view.apply(change);
-                        assert!(applied.is_ok(), "{}: {change:?} cannot be replayed: {applied:?}", self.id);
-                    }
-                    self.disk.view.set_revision(revision);
-                }
-                TrackerCommand::RememberEpoch { epoch } => {
-                    assert!(epoch > self.disk.epoch, "{}: {epoch} after {}", self.id, self.disk.epoch);
-                    self.disk.epoch = epoch;
-                }
-                TrackerCommand::Say { to, envelope, event } => {
-                    let kind = event.kind();
-                    let is_presence = matches!(kind, EventKind::TrackerHello | EventKind::TrackerGoodbye);
-                    let retain = is_presence && to == Audience::All;
-                    let payload = protocol::encode_tracker(&envelope, &event);
-                    said.push(Publication { topic: topic(&self.topics, kind, &to), payload, retain });
-                }
-                TrackerCommand::Deliver { to, envelope, fragment, receivers, is_repeated: _ } => {
-                    let Some(data) = self.disk.fragments.get(&fragment).cloned() else {
-                        unreadable.push(fragment);
-                        continue;
-                    };
-                    let body = FragmentDistributionDelivered { hash: fragment, data, receivers };
-                    let payload = protocol::encode_tracker(&envelope, &body.into());
-                    for to in &to {
-                        let topic = topic(&self.topics, EventKind::FragmentDistributionDelivered, to);
-                        said.push(Publication { topic, payload: payload.clone(), retain: false });
-                    }
-                }
-                TrackerCommand::Discard { fragments } => {
-                    for fragment in fragments {
-                        self.disk.fragments.remove(&fragment);
-                        self.discarded.push(fragment);
-                    }
-                }
-                TrackerCommand::Fetch { fragment, endpoints, .. } => {
-                    self.fetches.push(Fetch::new(fragment, &endpoints, now));
-                }
-                TrackerCommand::Accepted { request } => {
-                    self.outcomes.insert(request, Outcome::Accepted);
-                }
-                TrackerCommand::Refused { request, reason } => {
-                    self.outcomes.insert(request, Outcome::Refused(reason));
-                }
-                TrackerCommand::StepDown { epoch, .. } => self.stepped_down = Some(epoch),
-            }
+        let (mut said, mut unreadable) = (Vec::new(), Vec::new());
+        if self.carry_out(&mut said, &mut unreadable, now).is_err() {
+            return said;
         }
         self.check();
         for fragment in unreadable {
-            said.extend(self.input(TrackerInput::FragmentUnreadable { fragment }, now));
+            said.extend(self.unreadable(fragment, now));
         }
         said
+    }
+
+    /// In the order of the daemon: persist, flush once, and only then publish, answer and delete.
+    fn carry_out(
+        &mut self,
+        said: &mut Vec<Publication>,
+        unreadable: &mut Vec<Hash>,
+        now: Moment,
+    ) -> Result<(), Blown> {
+        let Some(machine) = &mut self.machine else { return Ok(()) };
+        let mut then = Vec::new();
+        let mut epoch_used = None;
+        while let Some(command) = machine.next_command() {
+            match command {
+                TrackerCommand::Persist { changes, revision } => self.unflushed.push((changes, revision)),
+                TrackerCommand::RememberEpoch { epoch } => epoch_used = Some(epoch),
+                TrackerCommand::Say { .. }
+                | TrackerCommand::Deliver { .. }
+                | TrackerCommand::Discard { .. }
+                | TrackerCommand::Fetch { .. }
+                | TrackerCommand::Accepted { .. }
+                | TrackerCommand::Refused { .. }
+                | TrackerCommand::StepDown { .. } => then.push(command),
+            }
+        }
+        if epoch_used.is_some() || !self.unflushed.is_empty() {
+            self.fuse.point()?;
+            if let Some(epoch) = epoch_used {
+                assert!(epoch > self.disk.epoch, "{}: {epoch} after {}", self.id, self.disk.epoch);
+                self.disk.epoch = epoch;
+            }
+            for (changes, revision) in std::mem::take(&mut self.unflushed) {
+                self.make_durable(&changes, revision);
+            }
+            self.fuse.point()?;
+        }
+        then.into_iter().try_for_each(|command| self.carry_out_one(command, said, unreadable, now))
+    }
+
+    fn make_durable(&mut self, changes: &[Change], revision: Revision) {
+        assert!(revision >= self.disk.view.revision(), "{}: {revision} again", self.id);
+        for change in changes {
+            let applied = self.disk.view.apply(change);
+            assert!(applied.is_ok(), "{}: {change:?} cannot be replayed: {applied:?}", self.id);
+        }
+        self.disk.view.set_revision(revision);
+    }
+
+    fn carry_out_one(
+        &mut self,
+        command: TrackerCommand,
+        said: &mut Vec<Publication>,
+        unreadable: &mut Vec<Hash>,
+        now: Moment,
+    ) -> Result<(), Blown> {
+        match command {
+            TrackerCommand::Persist { .. } | TrackerCommand::RememberEpoch { .. } => {}
+            TrackerCommand::Say { to, envelope, event } => {
+                self.fuse.point()?;
+                let durable = self.disk.view.revision();
+                assert!(
+                    envelope.revision.is_none_or(|revision| revision <= durable),
+                    "{} says {envelope:?}, and {durable} is durable",
+                    self.id
+                );
+                let kind = event.kind();
+                let is_presence = matches!(kind, EventKind::TrackerHello | EventKind::TrackerGoodbye);
+                let retain = is_presence && to == Audience::All;
+                let payload = protocol::encode_tracker(&envelope, &event);
+                said.push(Publication { topic: topic(&self.topics, kind, &to), payload, retain });
+            }
+            TrackerCommand::Deliver { to, envelope, fragment, receivers, is_repeated: _ } => {
+                self.fuse.point()?;
+                if self.disk.rotten.remove(&fragment) {
+                    self.disk.fragments.remove(&fragment);
+                }
+                let Some(data) = self.disk.fragments.get(&fragment).cloned() else {
+                    unreadable.push(fragment);
+                    return Ok(());
+                };
+                let body = FragmentDistributionDelivered { hash: fragment, data, receivers };
+                let payload = protocol::encode_tracker(&envelope, &body.into());
+                for to in &to {
+                    let topic = topic(&self.topics, EventKind::FragmentDistributionDelivered, to);
+                    said.push(Publication { topic, payload: payload.clone(), retain: false });
+                }
+            }
+            TrackerCommand::Discard { fragments } => {
+                self.fuse.point()?;
+                for fragment in fragments {
+                    self.disk.fragments.remove(&fragment);
+                    self.disk.rotten.remove(&fragment);
+                    self.discarded.push(fragment);
+                    self.deleted.push(fragment);
+                }
+                self.fuse.point()?;
+            }
+            TrackerCommand::Fetch { fragment, endpoints, .. } => {
+                self.fetches.push(Fetch::new(fragment, &endpoints, now));
+            }
+            TrackerCommand::Accepted { request } => {
+                self.fuse.point()?;
+                self.outcomes.insert(request, Outcome::Accepted);
+            }
+            TrackerCommand::Refused { request, reason } => {
+                self.outcomes.insert(request, Outcome::Refused(reason.to_string()));
+            }
+            TrackerCommand::StepDown { epoch, .. } => self.stepped_down = Some(epoch),
+        }
+        Ok(())
     }
 
     fn check(&mut self) {
@@ -238,6 +385,6 @@ fn topic(topics: &Topics, kind: EventKind, to: &Audience) -> String {
 
 /// The larger a view, the fewer of its revisions are looked through: it would cost more than all else together.
 pub(super) fn is_checked_in_full(view: &View) -> bool {
-    let every = 1 + view.fragment_count() as u64 / 16;
+    let every = 1 + view.fragment_count() as u64 / 6;
     view.revision().0.is_multiple_of(every)
 }

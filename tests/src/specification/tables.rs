@@ -96,6 +96,7 @@ pub const EVENTS: &[Event] = &[
             may("Capacity", Count),
             may("Zone", Identifier),
             may("SeenEpoch", Count),
+            may("SeenInstance", Guid),
         ],
     ),
     tracker(

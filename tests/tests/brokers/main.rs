@@ -7,4 +7,5 @@ mod mosquitto;
 mod nats;
 mod rabbitmq;
 mod rabbitmq_cluster;
+mod refused;
 mod suite;

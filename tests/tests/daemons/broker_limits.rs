@@ -68,7 +68,7 @@ async fn a_size_limit_below_a_fragment_ends_the_tracker_with_code_4() {
     needs_mosquitto!();
     let broker = Mosquitto::start_with("allow_anonymous true\nmessage_size_limit 100000\n");
     let site = Site::new(broker.url());
-    let says = ["largest size", "--fragment-size", "tracker/hello/tracker"];
+    let says = ["largest size", "message_size_limit", "--fragment-size", "tracker/hello/tracker"];
     ends(site.tracker("tracker", &[]), &says).await;
 }
 
@@ -80,6 +80,24 @@ async fn a_packet_limit_below_a_fragment_ends_the_tracker_with_code_4() {
     let site = Site::new(broker.url());
     let says = ["packet limit", "max_packet_size", "--fragment-size"];
     ends(site.tracker("tracker", &[]), &says).await;
+}
+
+#[tokio::test]
+async fn a_broker_without_qos_1_ends_both_daemons_with_code_4() {
+    needs_mosquitto!();
+    let broker = Mosquitto::start_with("allow_anonymous true\nmax_qos 0\n");
+    let site = Site::new(broker.url());
+    ends(site.tracker("tracker", &[]), &["grants the subscription", "QoS 0 only", "max_qos"]).await;
+    // Its Last Will is refused before it can subscribe.
+    ends(site.torrent("t1", &[]), &["Last Wills with QoS 1", "max_qos"]).await;
+}
+
+#[tokio::test]
+async fn a_broker_that_retains_nothing_ends_the_tracker_with_code_4() {
+    needs_mosquitto!();
+    let broker = Mosquitto::start_with("allow_anonymous true\nretain_available false\n");
+    let site = Site::new(broker.url());
+    ends(site.tracker("tracker", &[]), &["Last Wills", "retained", "retain_available"]).await;
 }
 
 #[tokio::test]

@@ -1,12 +1,15 @@
 //! There is at most one tracker: a second one ends, takes over, or stands by.
 
-use mds_tests::needs_mosquitto;
 use std::collections::BTreeSet;
 use std::io::Cursor;
 
 use mds_tests::client::agree;
+use mds_tests::mosquitto::Mosquitto;
+use mds_tests::mqtt::{Message, Session};
+use mds_tests::needs_mosquitto;
 use mds_tests::recorder::Recorder;
 use mds_tests::recorder::checks::connections;
+use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::support::{Server, Service, content, recorded_site};
 
@@ -43,6 +46,52 @@ async fn a_second_tracker_ends_with_code_5_and_the_first_does_not_notice() {
     let registrations = recorder.count(|record| record.is("ClientRegistered"));
     assert_eq!(registrations, 1, "nobody had to join again");
     recorder.look(|heard| heard.assert_all_valid());
+}
+
+/// A session of somebody who may write wherever the tracker does.
+async fn meddler(broker: &Mosquitto) -> (Session, UnboundedReceiver<Message>) {
+    Session::open(broker.address(), "meddler", &[], None).await
+}
+
+#[tokio::test]
+async fn a_second_tracker_ends_with_code_5_where_the_broker_has_kept_nothing_that_tells_of_the_first() {
+    needs_mosquitto!();
+    let (broker, recorder, site) = recorded_site().await;
+    let mut service = Service::start(site, 1, &["--copies", "1"]).await;
+    let (mut meddler, _inbox) = meddler(&broker).await;
+    // An empty payload is how a retained message is deleted.
+    meddler.publish("tracker/hello", "", true).await;
+    meddler.all_acknowledged().await;
+
+    let mut second = service.site.tracker("second", &[]);
+    assert_eq!(second.exit_code().await, Some(5), "{}", second.output());
+    assert!(second.output().contains("another tracker is online"), "{}", second.output());
+    service.tracker.daemon.stop().await;
+    recorder.hears("the tracker's goodbye", 1, |record| record.is("TrackerGoodbye")).await;
+    assert_eq!(trackers(&recorder).len(), 1);
+    assert_eq!(connections(&broker.log())["tracker"], 1);
+}
+
+#[tokio::test]
+async fn a_hello_of_its_own_that_a_broker_has_kept_for_long_keeps_no_tracker_away() {
+    needs_mosquitto!();
+    let (broker, _recorder, site) = recorded_site().await;
+    let (_listener, mut inbox) =
+        Session::open(broker.address(), "listener", &["tracker/hello".to_owned()], None).await;
+    let mut hellos = Vec::new();
+    for _ in 0..3 {
+        let mut tracker = Server::of(site.tracker("tracker", &[])).await;
+        hellos.push(inbox.recv().await.unwrap());
+        tracker.daemon.stop().await;
+    }
+    // As a node of a cluster that comes back with what it knew before it died.
+    let (mut meddler, _inbox) = meddler(&broker).await;
+    meddler.publish("tracker/hello", hellos[0].payload.clone(), true).await;
+    meddler.all_acknowledged().await;
+    let mut tracker = Server::of(site.tracker("tracker", &[])).await;
+    tracker.daemon.says("online").await;
+    let mut second = site.tracker("second", &[]);
+    assert_eq!(second.exit_code().await, Some(5), "{}", second.output());
 }
 
 #[tokio::test]

@@ -175,3 +175,25 @@ fn a_disk_that_fails_piece_by_piece_does_not_keep_the_torrent_from_joining() {
     cluster.settle();
     assert!(all[50..].iter().all(|good| is_named(&cluster, "t1", good)));
 }
+
+#[test]
+pub fn what_a_join_lists_is_proven_only_by_the_heartbeat_after_it() {
+    let mut cluster = Cluster::with_torrents(9, &["t1", "t2"]);
+    let bytes = cluster.rng.content(1000);
+    let file = cluster.put(bytes.clone());
+    cluster.settle();
+    let bad = fragments(&cluster, &file)[0];
+    cluster.crash("t1");
+    cluster.restart("t1");
+    let joins = listed(&cluster, "t1").len();
+    cluster.run_until("t1 lists it", |cluster| listed(cluster, "t1").len() > joins);
+    cluster.damage("t1", &[bad]);
+    cluster.put(bytes);
+    let end = cluster.now + Duration::from_secs(20);
+    while cluster.now < end {
+        assert!(cluster.places_of(&bad) >= 2, "the tracker let go of its bytes, and t1 has none");
+        cluster.step();
+    }
+    cluster.settle();
+    assert_eq!(cluster.tracker().view().fewest_holders(&file), Some(2));
+}

@@ -174,7 +174,7 @@ fn a_torrent_that_loses_its_disk_after_it_obtained_does_not_count() {
 }
 
 #[test]
-fn a_lost_obtained_is_said_again_with_the_next_heartbeats() {
+pub fn a_lost_obtained_is_said_again_with_the_next_heartbeats() {
     let mut cluster = Cluster::with_torrents(14, &["t1", "t2"]);
     cluster.broker.faults.rules =
         vec![Rule::lose(EventKind::FragmentDistributionObtained).from(&client("t1")).nth(Nth::First(1))];
@@ -186,7 +186,7 @@ fn a_lost_obtained_is_said_again_with_the_next_heartbeats() {
 }
 
 #[test]
-fn an_obtained_that_is_said_again_by_a_holder_is_answered_and_changes_nothing() {
+pub fn an_obtained_that_is_said_again_by_a_holder_is_answered_and_changes_nothing() {
     let mut cluster = Cluster::with_torrents(15, &["t1", "t2"]);
     cluster.put_random(1);
     cluster.settle();
@@ -224,4 +224,31 @@ fn own_bytes_that_cannot_be_read_stop_their_distribution_alone() {
     let others = view.file(&file).unwrap().fragments.iter().filter(|other| **other != fragment);
     assert!(others.clone().count() == 2 && others.clone().all(|other| view.holder_count(other) == 2));
     assert!(cluster.torrent("t1").view() == view);
+}
+
+#[test]
+pub fn an_obtained_of_before_the_disk_was_lost_does_not_count() {
+    let mut cluster = Cluster::new(16);
+    let copies = "1".parse().unwrap();
+    cluster.start_tracker(distribution::TrackerConfig { copies, ..tracker_config() });
+    cluster.start_torrent("t1");
+    cluster.settle();
+    let late = Rule::new(Fate::Delay(Duration::from_secs(3)));
+    cluster.broker.faults.rules = vec![late.of(EventKind::FragmentDistributionObtained).nth(Nth::First(1))];
+    let file = cluster.put_random(1);
+    cluster.run_until("t1 obtained", |cluster| cluster.torrent("t1").staged_count() == 1);
+    cluster.crash("t1");
+    let empty = mds_tests::sim::TorrentNode::empty_disk(&mut cluster.rng);
+    cluster.torrent_node_mut("t1").disk = empty;
+    cluster.torrent_node_mut("t1").writes = Writes::Within(Duration::from_secs(8));
+    cluster.restart("t1");
+    let fragment = fragment_of(&cluster, &file);
+    let end = cluster.now + Duration::from_secs(20);
+    while cluster.now < end {
+        let is_named = cluster.tracker().view().holds(&client("t1"), &fragment);
+        let is_there = cluster.torrent_node("t1").disk.fragments.contains_key(&fragment);
+        assert!(is_there || !is_named, "it is named for what was on its former disk");
+        cluster.step();
+    }
+    cluster.settle();
 }

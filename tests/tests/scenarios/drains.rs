@@ -39,6 +39,31 @@ fn a_torrent_that_is_emptied_gets_nothing_new_also_after_a_restart_of_the_tracke
 }
 
 #[test]
+fn a_torrent_whose_fragments_are_not_known_may_not_go() {
+    let mut cluster = Cluster::with_torrents(6, &["t1", "t2", "t3"]);
+    cluster.put_random(30);
+    cluster.settle();
+    cluster.crash("t2");
+    cluster.crash("t3");
+    cluster.run_for(Duration::from_secs(15));
+    cluster.drain("t1", true);
+    assert_ne!(cluster.tracker().drain_remaining(&client("t1")), Some(0));
+    cluster.cut("t1");
+    cluster.crash("tracker");
+    cluster.restart("tracker");
+    cluster.run_for(Duration::from_secs(15));
+    assert_ne!(
+        cluster.tracker().drain_remaining(&client("t1")),
+        Some(0),
+        "nobody has told yet what is where"
+    );
+    ["t2", "t3"].into_iter().for_each(|id| cluster.restart(id));
+    cluster.connect(&client("t1"));
+    cluster.settle();
+    assert_eq!(cluster.tracker().drain_remaining(&client("t1")), Some(0));
+}
+
+#[test]
 fn a_drain_that_is_called_off_puts_the_torrent_back_into_service() {
     let mut cluster = Cluster::with_torrents(3, &["t1", "t2"]);
     let file = cluster.put_random(10);

@@ -115,7 +115,7 @@ fn each_wait_grows_while_nobody_answers() {
 }
 
 #[test]
-fn a_doubled_request_is_answered_again_with_the_same_answer() {
+pub fn a_doubled_request_is_answered_again_with_the_same_answer() {
     let rule = Rule::new(Fate::Duplicate(Duration::ZERO)).of(EventKind::ClientJoinRequested);
     let mut cluster = tracker_alone(8);
     cluster.broker.latency = Duration::ZERO;
@@ -136,7 +136,7 @@ fn a_doubled_request_is_answered_again_with_the_same_answer() {
 }
 
 #[test]
-fn an_answer_to_an_earlier_request_is_not_taken_for_the_answer_to_this_one() {
+pub fn an_answer_to_an_earlier_request_is_not_taken_for_the_answer_to_this_one() {
     // The first answer comes when the second request is under way; what it says is outdated.
     let late =
         |kind, nth, wait| Rule::new(Fate::Delay(Duration::from_secs(wait))).of(kind).nth(Nth::Only(nth));
@@ -201,7 +201,7 @@ fn a_newer_incarnation_replaces_the_registration_of_an_older_one() {
 }
 
 #[test]
-fn what_an_older_incarnation_said_late_is_ignored() {
+pub fn what_an_older_incarnation_said_late_is_ignored() {
     let mut cluster = Cluster::with_torrents(14, &["t1", "t2"]);
     let said: Vec<_> =
         cluster.broker.trace.iter().filter(|message| message.from == client("t1")).cloned().collect();
@@ -276,7 +276,7 @@ fn what_became_durable_after_the_request_is_told_all_the_same() {
 }
 
 #[test]
-fn the_confirmation_of_a_later_answer_does_not_confirm_the_inventory_of_a_stale_request() {
+pub fn the_confirmation_of_a_later_answer_does_not_confirm_the_inventory_of_a_stale_request() {
     let mut cluster = Cluster::with_torrents(18, &["t1", "t2"]);
     cluster.torrent_node_mut("t1").writes = Writes::Within(Duration::from_secs(5));
     cluster.broker.latency = Duration::ZERO;

@@ -93,6 +93,7 @@ fn client_join_alternative_3_denied_for_another_hash_algorithm() {
         capacity_bytes: None,
         zone: None,
         seen_epoch: None,
+        seen_instance: None,
     };
     let envelope = TorrentEnvelope {
         event_id: EventId(Uuid::from_u128(1)),
@@ -202,7 +203,7 @@ fn a_fragment_with_another_size_is_given_up() {
 }
 
 #[test]
-fn files_and_fragments_that_nobody_knew_are_adopted_and_told_to_everybody() {
+pub fn files_and_fragments_that_nobody_knew_are_adopted_and_told_to_everybody() {
     let mut cluster = Cluster::with_torrents(8, &["t1"]);
     let (file, alone) = (content(1, 3000), content(2, 100));
     let mut node = cluster.new_torrent("t2");
@@ -274,7 +275,7 @@ fn a_file_known_under_another_name_has_the_trackers_name_afterwards() {
 }
 
 #[test]
-fn what_a_torrent_does_not_list_it_does_not_have() {
+pub fn what_a_torrent_does_not_list_it_does_not_have() {
     let mut cluster = Cluster::with_torrents(32, &["t1", "t2"]);
     let file = cluster.put_random(3);
     cluster.settle();

@@ -39,7 +39,7 @@ fn a_gap_that_does_not_close_makes_the_torrent_join_again() {
 }
 
 #[test]
-fn the_last_change_gets_lost_and_the_torrent_learns_of_it_all_the_same() {
+pub fn the_last_change_gets_lost_and_the_torrent_learns_of_it_all_the_same() {
     for kind in CHANGES {
         let mut cluster = Cluster::with_torrents(3, &["t1", "t2", "t3"]);
         cluster.broker.faults.rules = vec![Rule::lose(kind).to(&client("t1"))];
@@ -89,7 +89,7 @@ fn a_view_with_another_digest_at_the_same_revision_is_replaced() {
 }
 
 #[test]
-fn changes_during_a_join_are_not_lost() {
+pub fn changes_during_a_join_are_not_lost() {
     for seed in 6..26 {
         let mut cluster = Cluster::with_torrents(seed, &["t1", "t2"]);
         cluster.broker.order = Order::Any;

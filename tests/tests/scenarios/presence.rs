@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use mds_tests::sim::{Cluster, Node, Nth, Outcome, Rule, TrackerNode, client, tracker_config};
+use bytes::Bytes;
+use mds_tests::sim::{Cluster, Node, Nth, Outcome, Publication, Rule, TrackerNode, client, tracker_config};
 use protocol::event::TrackerEvent;
 use protocol::{Epoch, EventKind, Heard};
 
@@ -74,6 +75,35 @@ fn the_will_of_a_tracker_that_crashed_says_goodbye_for_it() {
 }
 
 #[test]
+fn a_tracker_that_is_online_answers_the_probe_of_one_that_starts_by_saying_its_hello_to_all() {
+    let mut cluster = Cluster::with_torrents(30, &["t1"]);
+    let (tracker, prober) = (cluster.tracker_id(), client("probe-1"));
+    let hellos = |cluster: &Cluster| {
+        let trace = cluster.broker.trace.iter();
+        trace.filter(|message| message.from == tracker && message.topic == "tracker/hello").count()
+    };
+    let before = hellos(&cluster);
+    let probe = br#"{"EventId":"5b0c6f1e-8a94-4c3b-9d7e-2f4a1b3c0001","Probe":""}"#;
+    let probe = Publication {
+        topic: "tracker/hello/probe-1".to_owned(),
+        payload: Bytes::from_static(probe),
+        retain: false,
+    };
+    cluster.publish(&prober, vec![probe]);
+    cluster.run_for(Duration::from_millis(500));
+    assert_eq!(hellos(&cluster), before + 1);
+
+    // What it says to one torrent comes back as well, and is nobody else's.
+    let hello = cluster.broker.retained("tracker/hello").unwrap().payload.clone();
+    let to_one = Publication { topic: "tracker/hello/t1".to_owned(), payload: hello, retain: false };
+    cluster.publish(&tracker, vec![to_one]);
+    cluster.run_for(Duration::from_millis(500));
+    assert_eq!(hellos(&cluster), before + 1);
+    assert_eq!(cluster.tracker_node().stepped_down, None);
+    assert!(cluster.torrent("t1").is_registered());
+}
+
+#[test]
 fn torrent_startup_standard_procedure() {
     let cluster = Cluster::with_torrents(5, &["t1"]);
     let subscriptions = cluster.broker.subscriptions(&client("t1"));
@@ -108,7 +138,7 @@ fn a_hello_that_the_broker_forgot_is_repeated() {
 }
 
 #[test]
-fn a_second_tracker_of_a_higher_epoch_makes_the_first_step_down() {
+pub fn a_second_tracker_of_a_higher_epoch_makes_the_first_step_down() {
     let mut cluster = Cluster::with_torrents(7, &["t1", "t2"]);
     let second = client("tracker-2");
     let mut node = TrackerNode::new(&second, cluster.topics(), tracker_config());
@@ -126,7 +156,7 @@ fn a_second_tracker_of_a_higher_epoch_makes_the_first_step_down() {
 }
 
 #[test]
-fn a_second_tracker_of_a_lower_epoch_is_overruled() {
+pub fn a_second_tracker_of_a_lower_epoch_is_overruled() {
     let mut cluster = Cluster::with_torrents(8, &["t1"]);
     cluster.tracker_node_mut().disk.epoch = Epoch(9);
     cluster.cut("tracker");
@@ -149,7 +179,7 @@ fn a_second_tracker_of_a_lower_epoch_is_overruled() {
 }
 
 #[test]
-fn a_tracker_whose_hello_does_not_come_back_stops_deciding() {
+pub fn a_tracker_whose_hello_does_not_come_back_stops_deciding() {
     let mut cluster = Cluster::with_torrents(9, &["t1", "t2"]);
     let id = cluster.tracker_id();
     cluster.broker.faults.rules = vec![Rule::lose(EventKind::TrackerHello).to(&id)];
@@ -276,7 +306,7 @@ fn a_tracker_that_lost_its_disk_goes_on_above_the_epoch_that_torrents_saw_and_ad
 }
 
 #[test]
-fn the_will_of_an_earlier_connection_is_not_the_goodbye_of_this_one() {
+pub fn the_will_of_an_earlier_connection_is_not_the_goodbye_of_this_one() {
     let mut cluster = Cluster::with_torrents(16, &["t1"]);
     let id = cluster.tracker_id();
     let old = cluster.heard().find_map(|(_, heard)| match heard {
@@ -292,4 +322,84 @@ fn the_will_of_an_earlier_connection_is_not_the_goodbye_of_this_one() {
     cluster.publish(&id, vec![publication]);
     cluster.run_for(Duration::from_secs(1));
     assert!(cluster.torrent("t1").is_registered());
+}
+
+/// A tracker that has lost its disk, on a broker that has forgotten the one before it: it cannot know that there was one.
+fn start_without_memory(cluster: &mut Cluster) {
+    cluster.broker.forget_retained();
+    cluster.tracker_node_mut().disk = Default::default();
+    cluster.restart("tracker");
+}
+
+/// (epoch, instance) of the tracker that t1 has seen last.
+fn remembered(cluster: &Cluster) -> distribution::torrent::RememberedTracker {
+    cluster.torrent_node("t1").disk.remembered
+}
+
+#[test]
+pub fn a_tracker_that_never_heard_of_another_with_its_epoch_goes_on_above_it() {
+    let mut was_lower = 0;
+    for seed in 20..28 {
+        let mut cluster = Cluster::with_torrents(seed, &["t1"]);
+        let before = remembered(&cluster);
+        cluster.crash("tracker");
+        cluster.run_for(Duration::from_secs(1));
+        start_without_memory(&mut cluster);
+        let hello = cluster.heard().last().map(|(_, heard)| heard);
+        let Some(Heard::Tracker { envelope, .. }) = hello else { panic!("no hello") };
+        assert_eq!(envelope.epoch, Some(before.epoch), "both are the first that they know of");
+        was_lower += usize::from(envelope.instance < before.instance);
+        cluster.run_until("t1 is registered", |cluster| cluster.torrent("t1").is_registered());
+        cluster.settle();
+    }
+    assert!((1..8).contains(&was_lower), "{was_lower}");
+}
+
+#[test]
+fn a_torrent_whose_tracker_ended_without_a_goodbye_goes_over_to_one_that_says_hello() {
+    let mut cluster = Cluster::with_torrents(28, &["t1"]);
+    let id = cluster.tracker_id();
+    for _ in 0..2 {
+        cluster.cut("tracker");
+        cluster.connect(&id);
+        cluster.settle();
+    }
+    let before = remembered(&cluster);
+    cluster.broker.faults.rules = vec![Rule::lose(EventKind::TrackerGoodbye)];
+    cluster.crash("tracker");
+    start_without_memory(&mut cluster);
+    cluster.run_for(Duration::from_secs(20));
+    assert!(cluster.torrent("t1").is_registered(), "its tracker may be slow");
+    assert_eq!(remembered(&cluster), before);
+    cluster.run_until("it has gone over", |cluster| remembered(cluster) > before);
+    cluster.settle();
+}
+
+#[test]
+pub fn a_hello_that_another_tracker_overwrote_is_said_again_at_once() {
+    let mut cluster = Cluster::with_torrents(29, &["t1"]);
+    let id = cluster.tracker_id();
+    cluster.cut("tracker");
+    cluster.connect(&id);
+    cluster.settle();
+    let mine = cluster.broker.retained("tracker/hello").unwrap().payload.clone();
+    let hellos = cluster.heard().filter_map(|(_, heard)| match heard {
+        Heard::Tracker { envelope, event, .. } => Some((envelope, event)),
+        Heard::Torrent { .. } => None,
+    });
+    let (envelope, event) = hellos.into_iter().next().unwrap();
+    let payload = protocol::encode_tracker(&envelope, &event);
+    let lower = mds_tests::sim::Publication { topic: "tracker/hello".into(), payload, retain: true };
+    cluster.publish(&client("tracker-2"), vec![lower]);
+    assert_ne!(cluster.broker.retained("tracker/hello").unwrap().payload, mine);
+    cluster.run_for(Duration::from_secs(1));
+    let retained = cluster.broker.retained("tracker/hello").unwrap().payload.clone();
+    let instance = |payload: &[u8]| {
+        let heard = protocol::decode(cluster.topics(), &Default::default(), "tracker/hello", payload);
+        match heard.unwrap() {
+            Heard::Tracker { envelope, .. } => envelope.instance,
+            Heard::Torrent { .. } => None,
+        }
+    };
+    assert_eq!(instance(&retained), instance(&mine), "whoever comes now learns who is in charge");
 }

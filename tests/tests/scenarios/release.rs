@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use mds_tests::sim::{Cluster, Nth, Rule, client, tracker_config};
+use mds_tests::sim::{Cluster, Nth, Rule, TorrentNode, client, tracker_config};
 use protocol::EventKind;
 
 #[test]
-fn the_bytes_stay_until_every_receiver_has_confirmed_the_change() {
+pub fn the_bytes_stay_until_every_receiver_has_confirmed_the_change() {
     let mut cluster = Cluster::with_torrents(1, &["t1", "t2"]);
     cluster.broker.faults.rules = vec![Rule::lose(EventKind::ClientHeartbeat).from(&client("t2"))];
     let file = cluster.put_random(4);
@@ -71,4 +71,50 @@ fn a_registration_confirms_what_it_lists() {
     // The gap shows with the next change, and the torrent's registration is the last one.
     cluster.put(Vec::new());
     cluster.settle();
+}
+
+fn with_copies(seed: u64, copies: &str, torrents: &[&str]) -> Cluster {
+    let mut cluster = Cluster::new(seed);
+    let copies = copies.parse().unwrap();
+    cluster.start_tracker(distribution::TrackerConfig { copies, ..tracker_config() });
+    torrents.iter().for_each(|torrent| cluster.start_torrent(torrent));
+    cluster.settle();
+    cluster
+}
+
+#[test]
+fn what_a_holder_confirmed_before_the_upload_lets_nothing_go() {
+    let mut cluster = with_copies(6, "1", &["t1"]);
+    let bytes = cluster.rng.content(3000);
+    let file = cluster.put(bytes.clone());
+    cluster.settle();
+    cluster.crash("t1");
+    let mut rng = cluster.rng.clone();
+    cluster.torrent_node_mut("t1").disk = TorrentNode::empty_disk(&mut rng);
+    cluster.put(bytes);
+    assert_eq!(
+        cluster.tracker_node().disk.fragments.len(),
+        3,
+        "they were accepted after the holder's last word"
+    );
+    cluster.restart("t1");
+    cluster.settle();
+    assert_eq!(cluster.tracker().view().fewest_holders(&file), Some(1));
+}
+
+#[test]
+fn a_copy_at_every_torrent_means_those_too_that_may_come_back() {
+    let mut cluster = with_copies(7, "all", &["t1", "t2", "t3"]);
+    let unheard = |torrent| Rule::lose(EventKind::ClientHeartbeat).from(&client(torrent));
+    cluster.broker.faults.rules = vec![unheard("t2"), unheard("t3")];
+    cluster.put_random(2);
+    cluster.run_for(Duration::from_secs(1));
+    ["t2", "t3"].into_iter().for_each(|torrent| cluster.crash(torrent));
+    cluster.broker.faults.rules.clear();
+    cluster.run_for(Duration::from_secs(30));
+    assert_eq!(cluster.tracker().view().clients().len(), 1);
+    assert_eq!(cluster.tracker_node().disk.fragments.len(), 2, "t1 alone has confirmed");
+    cluster.run_for(Duration::from_secs(30));
+    cluster.settle();
+    assert!(cluster.tracker_node().disk.fragments.is_empty(), "the others had their time");
 }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use mds_tests::sim::{Cluster, FRAGMENT_SIZE_BYTES, TorrentNode, client, tracker_config};
+use distribution::TrackerInput;
+use mds_tests::sim::{Cluster, FRAGMENT_SIZE_BYTES, Fate, Rule, TorrentNode, Writes, client, tracker_config};
 use protocol::event::TrackerEvent;
 use protocol::{EventKind, Hash, Heard};
 
@@ -22,7 +23,7 @@ fn fewest(cluster: &Cluster, file: &Hash) -> usize {
 }
 
 #[test]
-fn what_a_dead_torrent_held_gets_new_holders_once_it_is_gone_for_long_enough() {
+pub fn what_a_dead_torrent_held_gets_new_holders_once_it_is_gone_for_long_enough() {
     let (mut cluster, file) = distributed(1, &["t1", "t2", "t3"], 30);
     let started = cluster.said(EventKind::FragmentDistributionStarted);
     cluster.crash("t1");
@@ -38,7 +39,7 @@ fn what_a_dead_torrent_held_gets_new_holders_once_it_is_gone_for_long_enough() {
 }
 
 #[test]
-fn a_torrent_that_comes_back_in_time_causes_no_repair() {
+pub fn a_torrent_that_comes_back_in_time_causes_no_repair() {
     let (mut cluster, file) = distributed(2, &["t1", "t2", "t3"], 30);
     let started = cluster.said(EventKind::FragmentDistributionStarted);
     cluster.crash("t1");
@@ -193,4 +194,76 @@ fn a_holder_that_has_lost_a_fragment_is_asked_to_join_again_and_another_gives_it
     let right =
         cluster.torrent_nodes().filter(|(_, node)| node.running().is_some() && is_right(node)).count();
     assert_eq!(right, 2, "the third copy is the wrong one");
+}
+
+#[test]
+fn what_one_torrent_alone_brings_to_a_tracker_without_memory_is_repaired() {
+    let (mut cluster, file) = distributed(20, &["t1", "t2"], 10);
+    ["t1", "t2"].into_iter().for_each(|torrent| cluster.crash(torrent));
+    cluster.crash("tracker");
+    cluster.tracker_node_mut().disk = Default::default();
+    cluster.start_torrent("t3");
+    cluster.restart("tracker");
+    cluster.run_for(LONG_ENOUGH);
+    assert!(cluster.tracker().view().file(&file).is_none());
+    cluster.restart("t1");
+    cluster.run_until("there are two copies", |cluster| {
+        cluster.tracker().view().fewest_holders(&file) == Some(2)
+    });
+}
+
+#[test]
+fn those_who_come_back_to_a_tracker_without_memory_cause_no_repair() {
+    let (mut cluster, file) = distributed(21, &["t1", "t2", "t3"], 10);
+    let started = cluster.said(EventKind::FragmentDistributionStarted);
+    cluster.crash("tracker");
+    cluster.tracker_node_mut().disk = Default::default();
+    cluster.restart("tracker");
+    cluster.run_for(LONG_ENOUGH);
+    cluster.settle();
+    assert_eq!(fewest(&cluster, &file), 2);
+    assert_eq!(cluster.said(EventKind::FragmentDistributionStarted), started);
+}
+
+#[test]
+fn a_holder_that_tells_of_itself_late_is_the_source_of_a_repair_that_had_none() {
+    let mut cluster = Cluster::with_torrents(22, &["t1", "t2"]);
+    cluster.torrent_node_mut("t2").writes = Writes::Fail;
+    let late = Rule::new(Fate::Delay(Duration::from_secs(1)));
+    cluster.broker.faults.rules = vec![late.of(EventKind::FragmentDistributionObtained)];
+    let file = cluster.put_random(1);
+    cluster.run_until("t1 has it", |cluster| cluster.torrent("t1").staged_count() == 1);
+    let fragment = cluster.tracker().view().file(&file).unwrap().fragments[0];
+    let (now, id) = (cluster.now, cluster.tracker_id());
+    let node = cluster.tracker_node_mut();
+    node.disk.fragments.clear();
+    let said = node.input(TrackerInput::FragmentUnreadable { fragment }, now);
+    cluster.publish(&id, said);
+    assert_eq!(cluster.tracker().repairs_pending(), 1, "nobody is known to have it");
+    cluster.torrent_node_mut("t2").writes = Writes::Within(Duration::from_millis(2));
+    cluster.run_until("there are two copies", |cluster| fewest(cluster, &file) == 2);
+    cluster.settle();
+}
+
+#[test]
+fn fewer_torrents_than_copies_do_not_hold_up_what_can_be_repaired() {
+    let mut cluster = Cluster::new(23);
+    let config = distribution::TrackerConfig { copies: "3".parse().unwrap(), ..tracker_config() };
+    cluster.start_tracker(config);
+    ["t1", "t2", "t3"].into_iter().for_each(|id| cluster.start_torrent(id));
+    cluster.settle();
+    let file = cluster.put_random(200);
+    cluster.settle();
+    cluster.crash("t3");
+    cluster.crash("t2");
+    let mut rng = cluster.rng.clone();
+    cluster.torrent_node_mut("t2").disk = TorrentNode::empty_disk(&mut rng);
+    cluster.restart("t2");
+    cluster.run_for(3 * LONG_ENOUGH);
+    assert_eq!(fewest(&cluster, &file), 2, "as many as there are");
+    assert!(cluster.tracker_node().disk.fragments.is_empty(), "nothing more can be done with them");
+    assert_eq!(cluster.tracker().repairs_pending(), 200);
+    cluster.start_torrent("t4");
+    cluster.run_until("there are three copies", |cluster| fewest(cluster, &file) == 3);
+    cluster.settle();
 }

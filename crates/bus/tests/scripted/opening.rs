@@ -64,6 +64,18 @@ async fn a_subscription_that_is_not_answered_for_is_refused() {
 }
 
 #[tokio::test]
+async fn a_subscription_with_less_than_qos_1_is_not_enough() {
+    let broker = FakeBroker::start().await;
+    let (opened, ()) = tokio::join!(bus::open(broker.options(&["a", "b"])), async {
+        let mut peer = broker.serve().await;
+        let subscribe = peer.expect_subscribe().await;
+        let lossy = SubscribeReasonCode::Success(QoS::AtMostOnce);
+        peer.send(&[suback(&subscribe, vec![GRANTED, lossy])]).await;
+    });
+    assert!(matches!(opened.unwrap_err(), OpenError::QosTooLow { filter, .. } if filter == "b"));
+}
+
+#[tokio::test]
 async fn a_refused_connection_says_why() {
     for (code, refusal) in [
         (ConnectReturnCode::RefusedProtocolVersion, Refusal::ProtocolVersion),

@@ -60,7 +60,7 @@ pub struct CommonSettings {
     /// Address of the gRPC Endpoint; port 0 picks a free one.
     #[arg(long, value_name = "ADDR", env = "MDS_LISTEN")]
     pub listen: Option<String>,
-    /// Address of health and metrics, or 'off'.
+    /// Address of HTTP (files, a page for browsers, health, metrics), or 'off'.
     #[arg(long, value_name = "ADDR", env = "MDS_HTTP")]
     pub http: Option<String>,
     /// Stands before every topic, so that one broker can carry many services.

@@ -11,6 +11,7 @@ use protocol::{EventId, Features, FileMetadata, FragmentMetadata, Revision};
 
 use super::{Notice, Torrent};
 use crate::command::TorrentCommand;
+use crate::rules::Rule;
 use crate::time::Moment;
 use crate::view::{JoinAnswer, changes_of_answer};
 
@@ -157,7 +158,8 @@ impl Torrent {
             features: Features::all(),
             capacity_bytes: Some(self.config.capacity_bytes),
             zone: self.config.zone.clone(),
-            seen_epoch: self.tracker.highest_epoch(),
+            seen_epoch: self.tracker.highest().map(|(epoch, _)| epoch),
+            seen_instance: self.tracker.highest().map(|(_, instance)| instance),
         };
         let request = self.say(request, None);
         let deadline = now + self.config.limits.join_timeout;
@@ -194,6 +196,7 @@ impl Torrent {
     /// Whether this is the answer to what we said (S11). A tracker that knows only the specification does not say what it answers.
     fn answers(envelope: &TrackerEnvelope, said: EventId) -> bool {
         envelope.in_reply_to.map_or(envelope.epoch.is_none(), |id| id == said)
+            || !Rule::AnswersMatch.is_kept()
     }
 
     /// Alternative 3.

@@ -4,6 +4,7 @@ use protocol::event::{ClientHeartbeat, FragmentDistributionObtained};
 
 use super::Torrent;
 use super::join::Membership;
+use crate::rules::Rule;
 use crate::time::Moment;
 
 /// Most staged fragments asked about with one heartbeat.
@@ -28,8 +29,12 @@ impl Torrent {
             free_bytes: self.holdings.free_bytes(self.config.capacity_bytes),
         };
         self.say(heartbeat, None);
-        // A fragment stays staged until somebody answers for it (S12).
-        for hash in self.holdings.staged_before(now, interval, ASKED_AGAIN) {
+        // A fragment stays staged until somebody answers for it (S12), and until then it stays here (S3).
+        let unanswered = self.holdings.staged_before(now, interval, ASKED_AGAIN);
+        if !Rule::StagedStays.is_kept() {
+            return self.delete(unanswered.iter());
+        }
+        for hash in unanswered.into_iter().filter(|_| Rule::StagedAsks.is_kept()) {
             self.say(FragmentDistributionObtained { hash }, None);
         }
     }

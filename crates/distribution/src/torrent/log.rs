@@ -12,6 +12,7 @@ use super::join::Membership;
 use super::{Notice, Torrent};
 use crate::command::TorrentCommand;
 use crate::limits::TorrentLimits;
+use crate::rules::Rule;
 use crate::time::Moment;
 use crate::view::{Adoption, Change, FileInfo, View};
 
@@ -30,7 +31,7 @@ impl Log {
     }
 
     pub fn gap_deadline(&self, limits: &TorrentLimits) -> Option<Moment> {
-        self.gap_since.map(|since| since + limits.gap_timeout)
+        self.gap_since.filter(|_| Rule::GapsAreNoticed.is_kept()).map(|since| since + limits.gap_timeout)
     }
 }
 
@@ -50,6 +51,9 @@ impl Torrent {
         match envelope.revision {
             // An answer to a repeated question: it changes nothing that is not known.
             None => self.settle_answer(&event),
+            Some(revision) if !is_asking && !Rule::ChangesInOrder.is_kept() => {
+                self.apply_event(envelope, event, revision.max(self.view.revision()), now);
+            }
             Some(revision) if !is_asking && revision <= self.view.revision() => {}
             Some(revision) => {
                 self.log.held.insert(revision, (*envelope, event));

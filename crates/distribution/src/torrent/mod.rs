@@ -145,7 +145,10 @@ impl Torrent {
             TorrentInput::ConnectionLost => self.handle_connection_lost(),
             TorrentInput::Heard(Heard::Tracker { envelope, direct, event }) => {
                 if self.is_in_charge(&envelope, &event) {
+                    self.tracker.is_heard(now);
                     self.handle_tracker(&envelope, direct, event, now);
+                } else {
+                    self.handle_lower_tracker(&event, now);
                 }
             }
             TorrentInput::Heard(Heard::Torrent { issuer, event, .. }) => {

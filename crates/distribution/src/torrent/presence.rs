@@ -10,6 +10,7 @@ use super::{RememberedTracker, Torrent};
 use crate::command::TorrentCommand;
 use crate::copies::Copies;
 use crate::limits::Rhythm;
+use crate::rules::Rule;
 use crate::time::Moment;
 
 /// Who is in charge at the moment.
@@ -30,6 +31,8 @@ pub struct KnownTracker {
     online: Online,
     features: Features,
     heartbeat: Duration,
+    /// When the tracker in charge last said something.
+    last_heard: Moment,
     suspects: BTreeSet<ClientId>,
     endpoints: BTreeSet<EndpointUri>,
 }
@@ -38,8 +41,8 @@ impl KnownTracker {
     pub fn remembered(highest: RememberedTracker) -> Self {
         let heartbeat = Rhythm::default().heartbeat;
         let (online, features) = (Online::Nobody, Features::NONE);
-        let (suspects, endpoints) = Default::default();
-        Self { highest, online, features, heartbeat, suspects, endpoints }
+        let (last_heard, suspects, endpoints) = Default::default();
+        Self { highest, online, features, heartbeat, last_heard, suspects, endpoints }
     }
 
     pub const fn is_online(&self) -> bool {
@@ -76,9 +79,14 @@ impl KnownTracker {
         self.suspects.clear();
     }
 
-    /// The highest epoch ever seen.
-    pub fn highest_epoch(&self) -> Option<Epoch> {
-        self.highest.instance.map(|_| self.highest.epoch)
+    /// The highest tracker ever seen.
+    pub fn highest(&self) -> Option<(Epoch, InstanceId)> {
+        self.highest.instance.map(|instance| (self.highest.epoch, instance))
+    }
+
+    /// The tracker in charge says something.
+    pub fn is_heard(&mut self, now: Moment) {
+        self.last_heard = now;
     }
 
     pub const fn endpoints(&self) -> &BTreeSet<EndpointUri> {
@@ -125,6 +133,9 @@ impl Torrent {
         let Some((epoch, instance)) = key_of(envelope) else {
             return self.tracker.online != Online::Numbered;
         };
+        if !Rule::OlderTrackersAreIgnored.is_kept() {
+            return true;
+        }
         let told = (epoch, Some(instance));
         let highest = (self.tracker.highest.epoch, self.tracker.highest.instance);
         match event {
@@ -132,7 +143,7 @@ impl Torrent {
             | TrackerEvent::ClientJoinAccepted(_)
             | TrackerEvent::ClientJoinDenied(_) => told >= highest,
             // A will was written before its tracker may have raised its epoch.
-            TrackerEvent::TrackerGoodbye(_) => told.1 == highest.1,
+            TrackerEvent::TrackerGoodbye(_) => told.1 == highest.1 || !Rule::GoodbyeOfThisRun.is_kept(),
             TrackerEvent::ClientRegistered(_)
             | TrackerEvent::ClientUnregistered(_)
             | TrackerEvent::FileInfoPublished(_)
@@ -170,6 +181,15 @@ impl Torrent {
         }
     }
 
+    /// A tracker below the highest one seen says hello. If that one was silent for long, it is gone without a goodbye: a request that names it
+    /// makes the one that is there go on above it.
+    pub(super) fn handle_lower_tracker(&mut self, event: &TrackerEvent, now: Moment) {
+        let is_silent = now.since(self.tracker.last_heard) >= self.config.limits.tracker_silence;
+        if is_silent && self.membership.is_registered() && matches!(event, TrackerEvent::TrackerHello(_)) {
+            self.join_now(now, "its tracker is silent, and another one is there");
+        }
+    }
+
     /// A tracker that answers our request without a hello before it: it numbers its starts, so it speaks what we announced to it.
     pub(super) fn handle_answering_tracker(&mut self, envelope: &TrackerEnvelope) {
         let key = key_of(envelope);
@@ -200,7 +220,9 @@ impl Torrent {
         let says_its_own = match self.tracker.online {
             Online::Nobody => false,
             Online::Numbered => {
-                envelope.instance.is_some() && envelope.instance == self.tracker.highest.instance
+                envelope.instance.is_some()
+                    && (envelope.instance == self.tracker.highest.instance
+                        || !Rule::GoodbyeOfThisRun.is_kept())
             }
             Online::SpecOnly => key_of(envelope).is_none(),
         };

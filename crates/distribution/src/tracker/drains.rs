@@ -3,7 +3,7 @@
 //! From the order on its copies count no more, and it gets no fragments: what it holds is repaired, with itself as a source. Once nothing
 //! needs it any more it may go, and no fragment has fewer copies for it. It keeps what it holds until then.
 
-use protocol::ClientId;
+use protocol::{ClientId, Hash};
 
 use super::Tracker;
 use crate::command::{RequestId, TrackerCommand};
@@ -28,13 +28,19 @@ impl Tracker {
     }
 
     /// How many fragments would lack a copy if this torrent went now; none if nobody has ordered to empty it.
+    ///
+    /// What one holds that is not registered, because it or the tracker has just started, nobody knows: all that lacks a copy may be there.
     #[must_use]
     pub fn drain_remaining(&self, client: &ClientId) -> Option<usize> {
         if !self.view.is_draining(client) {
             return None;
         }
-        let held = self.view.inventory(client).into_iter();
-        let needed = |fragment: &_| self.view.is_in_a_file(fragment) && self.missing_copies(fragment) > 0;
-        Some(held.filter(needed).count())
+        let lacks_copies =
+            |fragment: &Hash| self.view.is_in_a_file(fragment) && self.missing_copies(fragment) > 0;
+        Some(if self.members.registered(client).is_some() {
+            self.view.inventory(client).into_iter().filter(lacks_copies).count()
+        } else {
+            self.view.fragments().filter(|(fragment, _)| lacks_copies(fragment)).count()
+        })
     }
 }

@@ -7,11 +7,8 @@ use protocol::event::{FileInfoPublished, FileRemoved};
 use protocol::{FileMetadata, Hash};
 
 use super::Tracker;
-use crate::command::{RequestId, TrackerCommand};
+use crate::command::{RequestId, RequestRefused, TrackerCommand};
 use crate::view::{Change, ChangeError, FileInfo};
-
-/// Passing, and nobody's fault.
-const NOT_CONNECTED: &str = "the tracker is not connected to the broker: try again when it is";
 
 impl Tracker {
     /// The bytes are durable in the tracker's own store; with the change they are accepted (S1).
@@ -35,12 +32,12 @@ impl Tracker {
 
     /// The tombstones see to it that a torrent that is away does not bring the file back.
     pub(super) fn handle_removal(&mut self, request: RequestId, hash: Hash) {
-        let refused = |reason: &str| TrackerCommand::Refused { request, reason: reason.to_owned() };
+        let refused = |reason| TrackerCommand::Refused { request, reason };
         if !self.presence.decides() {
-            return self.commands.push_back(refused(NOT_CONNECTED));
+            return self.commands.push_back(refused(RequestRefused::NotInCharge));
         }
         let Some(file) = self.view.file(&hash) else {
-            return self.commands.push_back(refused("there is no such file"));
+            return self.commands.push_back(refused(RequestRefused::NotFound));
         };
         let fragments = file.distinct_fragments();
         let removed = Change::FileRemoved { hash };
@@ -51,37 +48,48 @@ impl Tracker {
         self.apply_all(std::slice::from_ref(&tombstones));
         self.commit(vec![removed, tombstones], FileRemoved { hash });
         self.commands.push_back(TrackerCommand::Accepted { request });
+        self.joins.give_up(&unused);
         self.give_up(unused);
+        // What had no room may have some now.
+        self.wake_repairs();
     }
 
-    fn publish_file(&mut self, hash: Hash, file: &FileInfo) -> Result<(), String> {
+    fn publish_file(&mut self, hash: Hash, file: &FileInfo) -> Result<(), RequestRefused> {
         if !self.presence.decides() {
-            // Another tracker may be in charge: what this one accepted now might never be told to anybody.
-            return Err(NOT_CONNECTED.into());
+            return Err(RequestRefused::NotInCharge);
         }
         let size_bytes = (file.fragments.len() as u64) * 67 + 1024;
         if size_bytes > self.config.max_event_bytes {
-            return Err(format!(
+            return Err(RequestRefused::TooLarge(format!(
                 "a file of {} fragments takes an event of {size_bytes} bytes, more than the {} allowed: use a larger fragment size",
                 file.fragments.len(),
                 self.config.max_event_bytes
-            ));
+            )));
         }
         self.check_view_fits(file)?;
-        if let Some(known) = self.view.file(&hash) {
-            let is_same = known.size_bytes == file.size_bytes && known.fragments == file.fragments;
-            return if is_same { Ok(()) } else { Err(ChangeError::FileConflict(hash).to_string()) };
-        }
-        let change = Change::FilePublished { hash, file: file.clone() };
-        self.view.apply(&change).map_err(|error| error.to_string())?;
-        let FileMetadata { size_bytes, fragment_sequence, name } = FileMetadata::from(file);
+        let file = match self.view.file(&hash) {
+            Some(known) if known.size_bytes != file.size_bytes || known.fragments != file.fragments => {
+                return Err(ChangeError::FileConflict(hash).into());
+            }
+            // What still lacks holders will get some, who confirm it from then on.
+            Some(known) if known.fragments.iter().all(|fragment| self.missing_copies(fragment) > 0) => {
+                return Ok(());
+            }
+            // It is published again, under the name that it has: what its holders confirmed before says nothing of what they have lost since.
+            // Only what they confirm from now on lets go of the bytes that are accepted now (S6).
+            Some(known) => known.clone(),
+            None => file.clone(),
+        };
+        let FileMetadata { size_bytes, fragment_sequence, name } = FileMetadata::from(&file);
+        let change = Change::FilePublished { hash, file };
+        self.view.apply(&change)?;
         self.commit(vec![change], FileInfoPublished { hash, size_bytes, fragment_sequence, name });
         Ok(())
     }
 
     /// A torrent that joins is told the whole view in one event: a view that would not fit must not come to be, or the next start would
     /// let nobody in.
-    fn check_view_fits(&self, file: &FileInfo) -> Result<(), String> {
+    fn check_view_fits(&self, file: &FileInfo) -> Result<(), RequestRefused> {
         /// Bytes of a fragment in its file's sequence and in the fragments' dictionary, of a holder, and of a file or a torrent.
         const FRAGMENT: u64 = 67 + 100;
         const HOLDER: u64 = 67;
@@ -92,10 +100,10 @@ impl Tracker {
         if size_bytes <= self.config.max_event_bytes {
             return Ok(());
         }
-        Err(format!(
+        Err(RequestRefused::TooLarge(format!(
             "with this file the view has {fragments} fragments and takes an event of {size_bytes} bytes, more than the {} allowed: \
              use a larger fragment size, or raise max_event_bytes everywhere",
             self.config.max_event_bytes
-        ))
+        )))
     }
 }

@@ -3,7 +3,7 @@
 //! Alternative 1 and 2 (request or answer lost): the torrent asks again and gets the same answer. Alternative 3: denied. Alternative 4
 //! (confirmation lost): the pending join expires here and the torrent, which has not seen itself registered, asks again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::event::{ClientJoinDenied, ClientJoinRequested, Issuer, TrackerEnvelope};
 use protocol::{ClientId, DeniedCode, EventId, Features, Hash};
@@ -11,8 +11,9 @@ use protocol::{ClientId, DeniedCode, EventId, Features, Hash};
 use super::Tracker;
 use super::members::Member;
 use crate::command::TrackerCommand;
+use crate::rules::Rule;
 use crate::time::Moment;
-use crate::view::{Adoption, Change, JoinAnswer, JoinRefused, answer_join};
+use crate::view::{Adoption, Change, FileInfo, JoinAnswer, JoinRefused, answer_join};
 
 /// A join that was accepted and is not confirmed.
 #[derive(Debug)]
@@ -54,6 +55,13 @@ impl Joins {
         })
     }
 
+    /// No file uses these fragments any more. Whoever is joining deletes them when it hears of that, also if another file uses them by then.
+    pub fn give_up(&mut self, fragments: &BTreeSet<Hash>) {
+        for join in self.pending.values_mut() {
+            join.adoption.stored.retain(|fragment| !fragments.contains(fragment));
+        }
+    }
+
     pub fn is_pending(&self, client: &ClientId) -> bool {
         self.pending.contains_key(client)
     }
@@ -80,10 +88,15 @@ impl Tracker {
         now: Moment,
     ) {
         let features = request.features.shared_with(Features::all());
-        if self.joins.is_older(issuer) || self.handle_seen_epoch(request.seen_epoch, now) {
+        if self.joins.is_older(issuer)
+            || self.handle_seen_tracker(request.seen_epoch, request.seen_instance, now)
+        {
             return;
         }
         if self.joins.pending.get(&issuer.client).is_some_and(|join| join.request == id) {
+            if !Rule::RepeatsAreAnswered.is_kept() {
+                return;
+            }
             return self.repeat_answer(&issuer.client);
         }
         match self.decide_join(issuer, request) {
@@ -156,7 +169,7 @@ impl Tracker {
         now: Moment,
     ) {
         let Some(join) = self.joins.of(issuer) else { return };
-        if confirmed.is_some_and(|answer| answer != join.envelope.event_id) {
+        if confirmed.is_some_and(|answer| answer != join.envelope.event_id) && Rule::AnswersMatch.is_kept() {
             return;
         }
         let Some(mut join) = self.joins.pending.remove(&issuer.client) else { return };
@@ -170,22 +183,31 @@ impl Tracker {
             return self.deny(&issuer.client, join.features, join.request, refused);
         }
         self.drop_what_no_longer_fits(&mut join.adoption);
-        let before = self.view.inventory(&issuer.client);
+        let mut expected = self.view.inventory(&issuer.client);
+        if !self.repairs.will_look_through() {
+            expected.extend(join.adoption.files.values().flat_map(FileInfo::distinct_fragments));
+        }
+        if !Rule::InventoryDecides.is_kept() {
+            join.adoption.stored.extend(&expected);
+        }
         let changes = join.adoption.changes(&issuer.client);
         self.apply_all(&changes);
         self.commit_answer(changes, Some(id), join.adoption.into_event(issuer.client.clone()));
-        self.members.register(Member::registered(issuer.clone(), join.features, self.view.revision(), now));
-        self.torrent_registered(&issuer.client, before, now);
+        self.members.register(Member::registered(issuer.clone(), join.features, now));
+        self.torrent_registered(&issuer.client, expected, now);
     }
 
     /// Whether a torrent that comes back need not keep its copy (S7): it is not counted now, and enough others are, each confirmed since
     /// this tracker's start by an inventory or an *Obtained*. What somebody brings who was not seen before is kept.
     fn is_spare(&self, issuer: &Issuer, fragment: &Hash) -> bool {
+        if !Rule::OrdersNeedProof.is_kept() {
+            return self.view.holders(fragment).any(|holder| *holder != issuer.client);
+        }
         if !self.members.is_returning(issuer) || self.view.client(&issuer.client).is_some() {
             return false;
         }
         let others = self.view.lasting_holders(fragment);
-        let confirmed = others.filter(|holder| self.members.takes_fragments(holder)).count();
+        let confirmed = others.filter(|holder| self.members.is_proven(holder)).count();
         confirmed >= self.config.copies.target(self.lasting_members() + 1)
     }
 

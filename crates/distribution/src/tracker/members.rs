@@ -12,6 +12,7 @@ use protocol::{ClientId, EventId, Feature, Features, Incarnation, InstanceId, Re
 use super::Tracker;
 use crate::command::Audience;
 use crate::limits::Rhythm;
+use crate::rules::Rule;
 use crate::time::Moment;
 use crate::view::Change;
 
@@ -52,12 +53,10 @@ struct LastHeartbeat {
 }
 
 impl Member {
-    pub(super) const fn registered(
-        issuer: Issuer,
-        features: Features,
-        confirmed: Revision,
-        now: Moment,
-    ) -> Self {
+    /// One that has just joined has confirmed nothing: what it listed may have turned out to be damaged meanwhile, and then it joins again
+    /// before it says a heartbeat.
+    pub(super) fn registered(issuer: Issuer, features: Features, now: Moment) -> Self {
+        let confirmed = if Rule::InventoryIsProven.is_kept() { Revision(0) } else { Revision(u64::MAX) };
         let state = MemberState::Registered;
         Self { issuer, state, features, confirmed, last_heard: now, last_heartbeat: None }
     }
@@ -65,6 +64,11 @@ impl Member {
     /// Whether it has confirmed `revision`. One that sends no heartbeats confirms with its *Obtained*, which was counted before.
     pub(super) fn has_confirmed(&self, revision: Revision) -> bool {
         !self.sends_heartbeats() || self.confirmed >= revision
+    }
+
+    /// Whether it has confirmed what it listed when it joined.
+    fn has_confirmed_its_join(&self) -> bool {
+        self.has_confirmed(Revision(1))
     }
 
     const fn sends_heartbeats(&self) -> bool {
@@ -103,7 +107,8 @@ impl Members {
 
     /// Whether the issuer is registered: this start of it, with this data directory, and no other (S5).
     pub fn speaks_as_registered(&self, issuer: &Issuer) -> bool {
-        self.registered(&issuer.client).is_some_and(|member| member.is(issuer))
+        let any = !Rule::VotesOfRegisteredStarts.is_kept();
+        self.registered(&issuer.client).is_some_and(|member| any || member.is(issuer))
     }
 
     /// Whatever it says, it lives.
@@ -122,6 +127,11 @@ impl Members {
         self.members.values().filter(|member| member.is_in()).count()
     }
 
+    /// Whether its copies can be relied on now: it is heard, and has confirmed what it listed.
+    pub fn is_proven(&self, client: &ClientId) -> bool {
+        self.takes_fragments(client) && self.members.get(client).is_some_and(Member::has_confirmed_its_join)
+    }
+
     /// Whether fragments may go to it now.
     pub fn takes_fragments(&self, client: &ClientId) -> bool {
         self.members.get(client).is_some_and(|member| member.state == MemberState::Registered)
@@ -134,7 +144,7 @@ impl Members {
     /// Whether the issuer is an earlier start of a torrent that has been seen since (S10).
     pub fn is_older(&self, issuer: &Issuer) -> bool {
         let seen = self.members.get(&issuer.client).map(|member| &member.issuer);
-        seen.is_some_and(|seen| {
+        seen.filter(|_| Rule::OlderStartsAreIgnored.is_kept()).is_some_and(|seen| {
             same(seen.instance, issuer.instance) && later(seen.incarnation, issuer.incarnation)
         })
     }
@@ -220,6 +230,9 @@ impl Tracker {
     /// Whether the torrent has the view that it should have, and the fragments that the view says. If not, it has to join again.
     fn is_in_step(&self, id: EventId, client: &ClientId, heartbeat: &ClientHeartbeat) -> bool {
         let Some(member) = self.members.registered(client) else { return false };
+        if !Rule::GapsAreNoticed.is_kept() {
+            return true;
+        }
         let revision = self.view.revision();
         // The same one again says nothing new.
         let last = member.last_heartbeat.filter(|last| last.id != id);

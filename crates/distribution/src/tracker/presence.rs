@@ -7,6 +7,7 @@ use protocol::{Epoch, Features, InstanceId};
 use super::Tracker;
 use crate::command::{Audience, TrackerCommand};
 use crate::limits::Rhythm;
+use crate::rules::Rule;
 use crate::time::Moment;
 use crate::view::Change;
 
@@ -43,7 +44,7 @@ impl Presence {
     }
 
     pub fn poll_fence(&mut self, now: Moment, rhythm: &Rhythm) {
-        self.is_fenced |= now.since(self.last_echo) >= rhythm.hello_echo;
+        self.is_fenced |= Rule::OwnEcho.is_kept() && now.since(self.last_echo) >= rhythm.hello_echo;
     }
 
     pub fn next_hello(&self) -> Option<Moment> {
@@ -64,10 +65,20 @@ impl Tracker {
         self.start_anew(now);
     }
 
-    /// A torrent ignores every tracker below the highest that it has seen. If that is above this one, this one has lost its memory, and goes
-    /// on above it, where every torrent joins again. Says whether it has come to that.
-    pub(super) fn handle_seen_epoch(&mut self, seen: Option<Epoch>, now: Moment) -> bool {
-        let Some(seen) = seen.filter(|seen| *seen > self.presence.epoch) else { return false };
+    /// A torrent ignores every tracker below the highest (epoch, instance) that it has seen. If that is above this one, this one has lost its
+    /// memory or never heard of the other, and goes on above it, where every torrent joins again. Says whether it has come to that.
+    pub(super) fn handle_seen_tracker(
+        &mut self,
+        epoch: Option<Epoch>,
+        instance: Option<InstanceId>,
+        now: Moment,
+    ) -> bool {
+        let Some(seen) = epoch
+            .filter(|_| Rule::AboveEverySeen.is_kept())
+            .filter(|epoch| (*epoch, instance) > (self.presence.epoch, self.presence.instance))
+        else {
+            return false;
+        };
         if seen.0 - self.presence.epoch.0 <= BELIEVABLE_LEAP {
             let epoch = seen.next();
             self.commands.push_back(TrackerCommand::RememberEpoch { epoch });
@@ -156,9 +167,12 @@ impl Tracker {
         }
         let theirs = (envelope.epoch.unwrap_or_default(), envelope.instance);
         if theirs > (self.presence.epoch, self.presence.instance) {
+            if !Rule::LowerStepsDown.is_kept() {
+                return;
+            }
             self.presence.stepped_down = true;
             self.commands.push_back(TrackerCommand::StepDown { by: theirs.1, epoch: theirs.0 });
-        } else {
+        } else if Rule::HelloIsRepeated.is_kept() {
             self.presence.next_hello = now;
         }
     }

@@ -14,6 +14,7 @@ use super::Tracker;
 use super::waiting::Waiting;
 use crate::command::{Audience, TrackerCommand};
 use crate::limits::TrackerLimits;
+use crate::rules::Rule;
 use crate::time::Moment;
 
 /// A torrent that was registered and may come back with what it held.
@@ -83,9 +84,7 @@ impl Repairs {
 
     /// The torrent is gone, and what it held (in order) is expected back with it until then.
     pub fn await_return_of(&mut self, client: ClientId, held: Vec<Hash>, until: Moment) {
-        if !held.is_empty() {
-            self.absent.insert(client, Absent { until, held });
-        }
+        self.absent.insert(client, Absent { until, held });
     }
 
     /// What was expected of the torrent, which is back.
@@ -96,6 +95,16 @@ impl Repairs {
     /// How many absent torrents may bring the fragment back.
     fn awaited(&self, fragment: &Hash) -> usize {
         self.absent.values().filter(|absent| absent.held.binary_search(fragment).is_ok()).count()
+    }
+
+    /// Whether the whole view will be looked through, once whoever may come after a start has had its time.
+    pub const fn will_look_through(&self) -> bool {
+        self.look_through_at.is_some()
+    }
+
+    /// How many torrents may come back, without those that need not be counted on.
+    pub fn absent_besides(&self, others: &BTreeSet<ClientId>) -> usize {
+        self.absent.keys().filter(|client| !others.contains(client)).count()
     }
 
     fn knows(&self, fragment: &Hash) -> bool {
@@ -153,6 +162,7 @@ impl Tracker {
     pub(super) fn consider_repair(&mut self, fragment: Hash) {
         let missing = self.missing_copies(&fragment);
         if missing == 0
+            || !Rule::Repair.is_kept()
             || !self.view.is_in_a_file(&fragment)
             || self.distributions.owns(&fragment)
             || self.repairs.knows(&fragment)
@@ -195,6 +205,7 @@ impl Tracker {
         let over: Vec<ClientId> = over.map(|(client, _)| client.clone()).collect();
         for client in over {
             self.repairs.is_back(&client).into_iter().for_each(|fragment| self.consider_repair(fragment));
+            self.release_confirmed();
         }
         while let Some((fragment, fetches)) = self.repairs.waiting.take_due(now) {
             self.want_repair(fragment, fetches);
@@ -257,7 +268,7 @@ impl Tracker {
         // However late they come, they are here.
         let size_bytes = self.view.fragment_bytes(&fragment).unwrap_or(0);
         self.repairs.forget(&fragment);
-        self.distributions.own([fragment]);
+        self.distributions.borrow(fragment);
         if self.view.is_in_a_file(&fragment) {
             self.repairs.fetched.insert(fragment, size_bytes);
             self.enqueue(fragment);
@@ -281,6 +292,12 @@ impl Tracker {
         }
         let until = now + self.draw.backoff(self.config.limits.retry_delay, fetches.failures);
         self.repairs.waiting.insert(fragment, until, fetches);
+    }
+
+    /// The fragment has a new holder, who can be asked.
+    pub(super) fn wake_repair(&mut self, fragment: Hash) {
+        self.repairs.stuck.remove(&fragment);
+        self.consider_repair(fragment);
     }
 
     /// A torrent takes fragments now, or gives some: what could not be repaired may be.

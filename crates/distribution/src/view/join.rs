@@ -11,6 +11,7 @@ use protocol::hash::is_our_hash_algorithm;
 use protocol::{ClientId, ClientMetadata, DeniedCode, Feature, FileMetadata, FragmentMetadata, Hash};
 
 use super::{Change, FileInfo, Registration, View};
+use crate::rules::Rule;
 
 /// Why a torrent may not join.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,6 +130,7 @@ pub fn answer_join(
             Some(_) if is_spare(hash) => drop(remove_fragment_infos.insert(*hash)),
             Some(_) => drop(stored.insert(*hash)),
             None if is_deleted && !needed.contains(hash) => drop(remove_fragment_infos.insert(*hash)),
+            None if !Rule::UnknownIsAdopted.is_kept() => drop(remove_fragment_infos.insert(*hash)),
             // One that can be part of no file is neither adopted nor, for want of proof, removed.
             None if *size_bytes == 0 || *size_bytes > fragment_size_bytes => {}
             None => {

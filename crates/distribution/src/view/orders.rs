@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use protocol::{ClientId, Hash};
 
 use super::View;
+use crate::rules::Rule;
 
 /// Names of what was deleted. A name that came back since, with a new upload, counts as there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -63,13 +64,17 @@ impl View {
     /// Whether the file was deleted and has not been uploaded again since.
     #[must_use]
     pub fn is_deleted_file(&self, file: &Hash) -> bool {
-        self.orders.tombstones.files.contains(file) && !self.files.contains_key(file)
+        Rule::Tombstones.is_kept()
+            && self.orders.tombstones.files.contains(file)
+            && !self.files.contains_key(file)
     }
 
     /// Whether the fragment went with a deleted file, and no file uses it since.
     #[must_use]
     pub fn is_deleted_fragment(&self, fragment: &Hash) -> bool {
-        self.orders.tombstones.fragments.contains(fragment) && !self.fragments.contains_key(fragment)
+        Rule::Tombstones.is_kept()
+            && self.orders.tombstones.fragments.contains(fragment)
+            && !self.fragments.contains_key(fragment)
     }
 
     /// Whether the torrent is being emptied.

@@ -6,7 +6,7 @@ use protocol::{EndpointUri, Hash};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use crate::errors::ERROR_DOMAIN;
+use crate::errors::{ERROR_DOMAIN, reason_of};
 use crate::proto::ErrorReason;
 
 use super::NotDialable;
@@ -32,9 +32,7 @@ impl CallError {
     #[must_use]
     pub fn new(endpoint: &EndpointUri, status: &Status) -> Self {
         let info = status.get_details_error_info().filter(|info| info.domain == ERROR_DOMAIN);
-        let reason = info
-            .as_ref()
-            .and_then(|info| ErrorReason::from_str_name(&format!("ERROR_REASON_{}", info.reason)));
+        let reason = reason_of(status);
         Self {
             endpoint: endpoint.clone(),
             code: status.code(),

@@ -1,4 +1,4 @@
-//! How many bytes of fragments may be in memory at once for all reads together.
+//! How many bytes of fragments may be in memory at once for all reads, or for all uploads, together.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,12 +24,17 @@ pub struct Budget {
 pub struct Share(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
 
 impl Budget {
+    /// So many bytes, and how long is waited for them.
+    #[must_use]
     pub fn new(bytes: u64, patience: Duration) -> Self {
         let units = u32::try_from(bytes / UNIT_BYTES).unwrap_or(u32::MAX >> 3).clamp(1, u32::MAX >> 3);
         Self { free: Arc::new(Semaphore::new(units as usize)), units, patience }
     }
 
     /// Waits until `bytes` are free. More than the whole budget counts as the whole budget.
+    ///
+    /// # Errors
+    /// [`Refusal::Busy`] if that takes too long.
     pub async fn take(&self, bytes: u64) -> Result<Share, Refusal> {
         let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(self.units).clamp(1, self.units);
         match timeout(self.patience, self.free.clone().acquire_many_owned(units)).await {

@@ -3,6 +3,7 @@
 //! It owns no state of the network: what is known comes from the daemon's event loop ([`CatalogHandle`]), bytes come from the
 //! daemon's disk ([`Fragments`]) or, for [`ReadFile`](EndpointService::read_file), from other daemons.
 
+mod blobs;
 mod budget;
 pub(crate) mod describe;
 mod health;
@@ -27,11 +28,12 @@ use crate::names::{page_size, page_start, parse_digests, parse_file_name};
 use crate::proto::endpoint_service_server::{EndpointService, EndpointServiceServer};
 use crate::proto::{self, digest_text};
 use crate::serve::MAX_MESSAGE_BYTES;
-use budget::Budget;
 use describe::{describe_file, describe_role, int32, int64};
 use health::LastCounts;
 use pages::FileFilter;
 
+pub use blobs::{BlobWrites, ByteStreamApi};
+pub use budget::{Budget, Share};
 pub use reads::MAX_CHUNK_BYTES;
 
 /// Most digests of one `BatchGetFragments`.

@@ -10,6 +10,7 @@ use tonic::Status;
 use super::EndpointApi;
 use super::budget::Share;
 use super::describe::{Servers, int64};
+use crate::catalog::Role;
 use crate::client::{FetchFailure, WantedFragment, fetch_fragment};
 use crate::errors::Refusal;
 use crate::fragments::ReadError;
@@ -21,6 +22,14 @@ use crate::range::byte_range;
 pub const MAX_CHUNK_BYTES: usize = 256 << 10;
 /// How many bytes `ReadFile` reads ahead of what the client has taken, but at least one fragment.
 const READ_AHEAD_BYTES: u64 = 1 << 20;
+
+/// What is read through this daemon.
+pub(super) struct Content {
+    pub hash: Hash,
+    pub size_bytes: u64,
+    pub fragments: Arc<[Hash]>,
+    pub fragment_size_bytes: u64,
+}
 
 /// The part of a fragment that a read wants.
 struct Piece {
@@ -71,8 +80,20 @@ impl EndpointApi {
             Some((info.size_bytes, info.fragments.clone(), view.fragment_size_bytes()))
         });
         let (size_bytes, fragments, fragment_size) = known.await?.ok_or(Refusal::FileNotFound(file))?;
-        let fragment_size = fragment_size.unwrap_or(size_bytes).max(1);
-        let range = byte_range(size_bytes, request.read_offset, request.read_limit)?;
+        let fragment_size_bytes = fragment_size.unwrap_or(size_bytes).max(1);
+        let content = Content { hash: file, size_bytes, fragments, fragment_size_bytes };
+        self.content_stream(content, request.read_offset, request.read_limit)
+    }
+
+    /// A range of a content, fragment by fragment, from wherever they are.
+    pub(super) fn content_stream(
+        &self,
+        content: Content,
+        read_offset: i64,
+        read_limit: i64,
+    ) -> Result<BoxStream<'static, Result<proto::ReadFileResponse, Status>>, Refusal> {
+        let Content { hash: file, size_bytes, fragments, fragment_size_bytes: fragment_size } = content;
+        let range = byte_range(size_bytes, read_offset, read_limit)?;
         let pieces = pieces(&fragments, fragment_size, size_bytes, range.start, range.end);
         let ahead = usize::try_from(READ_AHEAD_BYTES / fragment_size).unwrap_or(1) + 1;
         let api = self.clone();
@@ -128,17 +149,22 @@ impl EndpointApi {
         own: &ReadError,
     ) -> Result<Vec<Bytes>, Refusal> {
         let fragment = piece.fragment;
-        let mut holders: Vec<(bool, Vec<EndpointUri>)> = self
+        let mut holders = self
             .ask(move |catalog| {
                 let servers = Servers::of(catalog);
                 let holders = servers.holders(catalog, &fragment).into_iter();
                 let others = holders.filter(|holder| holder.as_str() != catalog.id());
                 let known = others.filter_map(|holder| servers.get(holder));
-                known
+                let mut asked: Vec<(bool, Vec<EndpointUri>)> = known
                     .map(|holder| {
                         (servers.is_suspect(&holder.id), holder.endpoints.iter().cloned().collect())
                     })
-                    .collect()
+                    .collect();
+                // A fragment that nobody holds yet is where it was uploaded.
+                if asked.is_empty() && catalog.role() != Role::Tracker {
+                    asked.push((true, catalog.tracker_endpoints()));
+                }
+                asked
             })
             .await?;
         // Different fragments begin with different holders; those that did not answer lately, or are suspect, come last.

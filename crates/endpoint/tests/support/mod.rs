@@ -111,6 +111,7 @@ struct FakeCatalog {
     role: Role,
     view: View,
     servers: Vec<ServerStatus>,
+    trackers: Vec<EndpointUri>,
     disk: Arc<FakeDisk>,
 }
 
@@ -138,6 +139,9 @@ impl Catalog for FakeCatalog {
     }
     fn id(&self) -> &str {
         &self.id
+    }
+    fn tracker_endpoints(&self) -> Vec<EndpointUri> {
+        self.trackers.clone()
     }
 }
 
@@ -292,10 +296,13 @@ pub fn start(files: &[KnownFile], plans: Vec<Plan>) -> Vec<Daemon> {
             ..ServerStatus::registered(id.clone(), client, Some(SystemTime::UNIX_EPOCH))
         })
         .collect();
+    let is_tracker = |(plan, _): &(&Plan, &EndpointUri)| plan.role == Role::Tracker;
+    let trackers: Vec<EndpointUri> =
+        plans.iter().zip(&endpoints).filter(is_tracker).map(|(_, endpoint)| endpoint.clone()).collect();
     let daemons = plans.into_iter().zip(listeners).zip(endpoints);
     daemons
         .map(|((plan, listener), endpoint)| {
-            start_one(plan, listener, endpoint, view.clone(), servers.clone())
+            start_one(plan, listener, endpoint, view.clone(), servers.clone(), trackers.clone())
         })
         .collect()
 }
@@ -306,6 +313,7 @@ fn start_one(
     endpoint: EndpointUri,
     view: View,
     servers: Vec<ServerStatus>,
+    trackers: Vec<EndpointUri>,
 ) -> Daemon {
     let thaw = Arc::new((Mutex::new(false), Condvar::new()));
     let disk = Arc::new(FakeDisk {
@@ -317,7 +325,7 @@ fn start_one(
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let (catalog, mut questions) = CatalogHandle::channel(16);
     let (id, role, own) = (plan.id.into(), plan.role, disk.clone());
-    let mut fake = FakeCatalog { id, role, view, servers, disk: own };
+    let mut fake = FakeCatalog { id, role, view, servers, trackers, disk: own };
     let feed = catalog.feed().clone();
     let (happen, mut happenings) = mpsc::unbounded_channel();
     let noted = feed.clone();

@@ -172,7 +172,7 @@ async fn stay(
         story.command(command)?;
     }
     if let Some(http) = network.http_address() {
-        story.say(&format!("Metrics of the tracker: http://{http}/metrics"))?;
+        story.say(&format!("In a browser: http://{http}/ (metrics: http://{http}/metrics)"))?;
     }
     story.say(&format!("Everything is below {}. Ctrl-C ends it all.", view.directory.display()))?;
     story.answer(&view)?;

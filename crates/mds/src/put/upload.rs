@@ -109,6 +109,7 @@ impl Uploads {
             size_bytes: size_bytes.map(|size| i64::try_from(size).unwrap_or(i64::MAX)),
             display_name: name.map(ToString::to_string).unwrap_or_default(),
             request_id: Builder::from_random_bytes(fastrand::u128(..).to_ne_bytes()).into_uuid().to_string(),
+            ..Default::default()
         };
         let response = self.call(|mut client| {
             let request = request.clone();

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::features::Features;
 use crate::metadata::{ClientMetadata, DeniedCode, FileMetadata, FragmentMetadata};
 use crate::wire::{dictionary, int64, object};
-use crate::{ClientId, EndpointUri, Epoch, Hash};
+use crate::{ClientId, EndpointUri, Epoch, Hash, InstanceId};
 
 /// *ClientJoinRequested*, `clients/join/requested`: a torrent asks to join and says what it has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +48,9 @@ pub struct ClientJoinRequested {
     /// The highest epoch of a tracker that it has seen (an addition of ours): a tracker below it has lost its memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen_epoch: Option<Epoch>,
+    /// The run of that tracker (an addition of ours): of two with the same epoch, the one with the lower instance has not seen the other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen_instance: Option<InstanceId>,
 }
 
 /// *ClientJoinAccepted*, `clients/join/accepted`: what the torrent must change in its view to join.

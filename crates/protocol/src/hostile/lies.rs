@@ -104,6 +104,7 @@ pub(super) fn empty_request() -> ClientJoinRequested {
         capacity_bytes: None,
         zone: None,
         seen_epoch: None,
+        seen_instance: None,
     }
 }
 

@@ -153,6 +153,7 @@ fn strip_torrent_event(event: &mut TorrentEvent) {
             request.capacity_bytes = None;
             request.zone = None;
             request.seen_epoch = None;
+            request.seen_instance = None;
         }
         TorrentEvent::ClientJoinFailed(failed) => failed.reason = None,
         TorrentEvent::ClientGoodbye(goodbye) => goodbye.reason = None,
@@ -320,6 +321,7 @@ fn requested() -> ClientJoinRequested {
         capacity_bytes: Some(1 << 40),
         zone: Some(client("rack-b")),
         seen_epoch: Some(Epoch(2)),
+        seen_instance: Some(instance("c0a8f3d2-6e1b-4d57-9f24-8b3e7a105c96")),
     }
 }
 

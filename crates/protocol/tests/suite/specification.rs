@@ -133,6 +133,7 @@ pub fn body(kind: EventKind) -> Vec<Property> {
             added("Capacity", Int64),
             added("Zone", Client),
             added("SeenEpoch", Int64),
+            added("SeenInstance", Guid),
         ],
         EventKind::ClientJoinAccepted => vec![
             required("ClientIdentifier", Client),

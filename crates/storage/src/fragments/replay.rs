@@ -151,6 +151,11 @@ impl Log {
         file.read_exact_at(&mut bytes, u64::from(ended.offset))?;
         match self.codec.decode(&bytes) {
             Some(header) if header.hash == tombstone.hash && !header.is_dead => self.mark_dead(state, ended),
+            // By a process that may have ended before it synced the mark: the checkpoint that passes over the tombstone has to.
+            Some(header) if header.hash == tombstone.hash => {
+                state.unsynced_marks.insert(ended.segment, file);
+                Ok(())
+            }
             Some(_) | None => Ok(()),
         }
     }

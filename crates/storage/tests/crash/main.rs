@@ -7,6 +7,8 @@
 
 mod errors;
 mod holes;
+mod kills;
+mod sabotage;
 mod simulated;
 mod view;
 
@@ -19,7 +21,7 @@ use storage::FragmentsOptions;
 use storage::fragments::{DeleteError, Fragments, PutError};
 use uuid::Uuid;
 
-use simulated::{Fault, Random, Simulated};
+use simulated::{Fault, Lie, Random, Simulated};
 
 const OPTIONS: FragmentsOptions = FragmentsOptions { segment_bytes: 2000, reserve_bytes: 0 };
 
@@ -176,12 +178,12 @@ fn calls_of_a_quiet_run() -> u64 {
 }
 
 /// Faulty runs, then a crash, then two starts; at every call, with several outcomes of the crash.
-fn try_every_call(fault: Fault, outcomes: u64) {
+fn try_every_call(fault: Fault, outcomes: u64, lie: Option<Lie>) {
     let calls = calls_of_a_quiet_run();
     assert!(calls > 80, "only {calls} calls");
     for at in 1..=calls {
         let machine = Simulated::default();
-        machine.with(|machine| machine.fault_at = Some((at, fault)));
+        machine.with(|machine| (machine.fault_at, machine.lie) = (Some((at, fault)), lie));
         let mut promises = Promises::default();
         let opened = Fragments::open(
             Arc::new(machine.clone()),
@@ -243,15 +245,15 @@ fn try_every_call(fault: Fault, outcomes: u64) {
 
 #[test]
 fn a_crash_at_any_call_loses_nothing_that_was_promised() {
-    try_every_call(Fault::Crash, 16);
+    try_every_call(Fault::Crash, 16, None);
 }
 
 #[test]
 fn an_error_at_any_call_loses_nothing_that_was_promised() {
-    try_every_call(Fault::Io, 8);
+    try_every_call(Fault::Io, 8, None);
 }
 
 #[test]
 fn a_full_disk_at_any_call_loses_nothing_that_was_promised() {
-    try_every_call(Fault::NoSpace, 8);
+    try_every_call(Fault::NoSpace, 8, None);
 }

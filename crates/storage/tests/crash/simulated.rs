@@ -18,12 +18,26 @@ pub enum Fault {
     Io,
 }
 
+/// A call that says it is done and is not, as if the store did not make it: that has to be noticed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lie {
+    /// No file is synced.
+    SyncData,
+    /// No directory is synced.
+    SyncDir,
+    /// The database is not flushed.
+    Flush,
+    /// The sync that fails says nothing of it.
+    FailedSync,
+}
+
 /// Everything that a crash decides about, behind one lock.
 #[derive(Debug, Default)]
 pub struct Machine {
     /// Calls so far that change something on disk.
     pub calls: u64,
     pub fault_at: Option<(u64, Fault)>,
+    pub lie: Option<Lie>,
     is_down: bool,
     /// The call that failed.
     pub failed_call: Option<&'static str>,
@@ -163,7 +177,8 @@ impl Simulated {
                 for at in found {
                     hit += 1;
                     now[at] ^= 1;
-                    durable[at] ^= 1;
+                    // Of what is not durable there is nothing yet.
+                    durable.get_mut(at).into_iter().for_each(|byte| *byte ^= 1);
                 }
             }
         });
@@ -271,7 +286,9 @@ impl Disk for Simulated {
             if let Some(fault) = machine.call("sync_dir")? {
                 return Err(fault.error());
             }
-            machine.unsynced_names.clear();
+            if machine.lie != Some(Lie::SyncDir) {
+                machine.unsynced_names.clear();
+            }
             Ok(())
         })
     }
@@ -325,8 +342,12 @@ impl DiskFile for SimulatedFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        if let Some(fault) = self.machine.with(|machine| machine.call("sync_data"))? {
-            return Err(fault.error());
+        let (fault, lie) =
+            self.machine.with(|machine| io::Result::Ok((machine.call("sync_data")?, machine.lie)))?;
+        match (fault, lie) {
+            (_, Some(Lie::SyncData)) | (Some(_), Some(Lie::FailedSync)) => return Ok(()),
+            (Some(fault), _) => return Err(fault.error()),
+            (None, _) => {}
         }
         let mut file = self.content.lock().unwrap();
         file.durable = file.now.clone();
@@ -383,6 +404,9 @@ impl Engine for Simulated {
         self.with(|machine| {
             if let Some(fault) = machine.call("engine flush")? {
                 return Err(fault.error().into());
+            }
+            if machine.lie == Some(Lie::Flush) {
+                return Ok(());
             }
             let EngineState { unsynced, durable, .. } = &mut machine.engine;
             unsynced.drain(..).for_each(|change| replay(durable, &change));

@@ -8,7 +8,7 @@ use protocol::{ClientId, Hash, Revision};
 use storage::{FragmentsOptions, Store, StoreOptions};
 use uuid::Uuid;
 
-use crate::simulated::{Fault, Random, Simulated};
+use crate::simulated::{Fault, Lie, Random, Simulated};
 
 fn hash(number: usize) -> Hash {
     Hash::of(&number.to_le_bytes())
@@ -83,6 +83,10 @@ fn run(store: &Store) -> (Vec<View>, Revision) {
 
 #[test]
 fn a_crash_at_any_call_leaves_a_view_that_once_was() {
+    try_every_call(None);
+}
+
+pub fn try_every_call(lie: Option<Lie>) {
     let quiet = Simulated::default();
     let (views, flushed) = run(&open(&quiet));
     assert_eq!(flushed, Revision(6));
@@ -92,7 +96,9 @@ fn a_crash_at_any_call_leaves_a_view_that_once_was() {
         for outcome in 0..4 {
             let machine = Simulated::default();
             let store = open(&machine);
-            machine.with(|machine| machine.fault_at = Some((machine.calls + at, Fault::Crash)));
+            machine.with(|machine| {
+                (machine.fault_at, machine.lie) = (Some((machine.calls + at, Fault::Crash)), lie);
+            });
             let (views, flushed) = run(&store);
             drop(store);
             let after = machine.after_crash(&mut Random(at * 100 + outcome + 1), true);

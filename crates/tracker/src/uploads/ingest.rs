@@ -4,13 +4,16 @@
 //!  gRPC messages ──► Assembler (async) ──► hashing (a thread of its own) ──► FragmentWriter (its threads, one sync for many)
 //! ```
 //!
-//! Bytes on their way are bounded by permits, taken before a fragment goes to the hashing and given back when it is durable.
+//! Bytes on their way are bounded by permits, taken before a fragment goes to the hashing and given back when it is durable: for each
+//! stream, and for all together. The fragment that a stream puts together is bounded too: so many streams receive at once, the others
+//! wait, and after a while they are told to come back.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use endpoint::Refusal;
 use endpoint::proto::WriteFragmentsRequest;
+use endpoint::{Budget, Refusal, Share};
 use protocol::Hash;
 use storage::FragmentWriter;
 use storage::fragments::PutError;
@@ -23,6 +26,39 @@ use super::registry::{SharedUpload, lock};
 const IN_FLIGHT_BYTES: u32 = 4 << 20;
 /// Most fragments of one stream that wait to be hashed.
 const WAITING_FRAGMENTS: usize = 8;
+
+/// Bytes that all streams together may have received and not yet made durable; as much again for the fragments that they put together.
+const ALL_IN_FLIGHT_BYTES: u64 = 32 << 20;
+/// Most streams that receive at once, however small the fragments are.
+const MAX_STREAMS: u64 = 256;
+/// How long a stream waits for memory before it is told to come back.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The memory of all uploads. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Memory {
+    fragment_size_bytes: u64,
+    assembling: Budget,
+    in_flight: Budget,
+}
+
+impl Memory {
+    pub fn new(fragment_size_bytes: u64) -> Self {
+        Self {
+            fragment_size_bytes,
+            assembling: Budget::new(ALL_IN_FLIGHT_BYTES, PATIENCE),
+            in_flight: Budget::new(ALL_IN_FLIGHT_BYTES, PATIENCE),
+        }
+    }
+
+    /// The share of one stream, to be held as long as it receives.
+    pub async fn stream(&self) -> Result<Share, Refusal> {
+        self.assembling.take(self.fragment_size_bytes.max(ALL_IN_FLIGHT_BYTES / MAX_STREAMS)).await
+    }
+}
+
+/// What a fragment on its way holds until it is durable.
+type Held = (OwnedSemaphorePermit, Share);
 
 /// Puts the messages of a stream together to fragments.
 #[derive(Debug)]
@@ -124,7 +160,8 @@ impl Assembler {
 /// The way of one stream's fragments to the disk.
 #[derive(Debug)]
 pub struct Ingest {
-    to_hash: mpsc::Sender<(Fragment, OwnedSemaphorePermit)>,
+    to_hash: mpsc::Sender<(Fragment, Held)>,
+    in_flight: Budget,
     hashing: JoinHandle<()>,
     permits: Arc<Semaphore>,
     failure: Failure,
@@ -138,19 +175,21 @@ fn note(failure: &Failure, refusal: Refusal) {
 }
 
 impl Ingest {
-    pub fn start(upload: SharedUpload, writer: FragmentWriter) -> Self {
-        let (to_hash, mut fragments) = mpsc::channel::<(Fragment, OwnedSemaphorePermit)>(WAITING_FRAGMENTS);
+    pub fn start(upload: SharedUpload, writer: FragmentWriter, memory: &Memory) -> Self {
+        let (to_hash, mut fragments) = mpsc::channel::<(Fragment, Held)>(WAITING_FRAGMENTS);
         let failure = Failure::default();
         let noted = failure.clone();
         let hashing = spawn_blocking(move || {
-            while let Some((fragment, permit)) = fragments.blocking_recv() {
-                if let Err(refusal) = store(&upload, &writer, fragment, permit, &noted) {
+            while let Some((fragment, held)) = fragments.blocking_recv() {
+                if let Err(refusal) = store(&upload, &writer, fragment, held, &noted) {
                     note(&noted, refusal);
                     return;
                 }
             }
         });
-        Self { to_hash, hashing, permits: Arc::new(Semaphore::new(IN_FLIGHT_BYTES as usize)), failure }
+        let in_flight = memory.in_flight.clone();
+        let permits = Arc::new(Semaphore::new(IN_FLIGHT_BYTES as usize));
+        Self { to_hash, in_flight, hashing, permits, failure }
     }
 
     /// Sends a fragment on its way; waits while too much is on its way.
@@ -158,9 +197,10 @@ impl Ingest {
         let weight = u32::try_from(fragment.bytes.len()).unwrap_or(IN_FLIGHT_BYTES).min(IN_FLIGHT_BYTES);
         let permit = self.permits.clone().acquire_many_owned(weight).await;
         let permit = permit.map_err(|_| Refusal::ShuttingDown)?;
+        let share = self.in_flight.take(u64::from(weight)).await?;
         self.check()?;
         // The hashing ends early only after a failure.
-        self.to_hash.send((fragment, permit)).await.or_else(|_| self.check())
+        self.to_hash.send((fragment, (permit, share))).await.or_else(|_| self.check())
     }
 
     fn check(&self) -> Result<(), Refusal> {
@@ -170,7 +210,7 @@ impl Ingest {
 
     /// Waits until everything is durable.
     pub async fn finish(self) -> Result<(), Refusal> {
-        let Self { to_hash, hashing, permits, failure } = self;
+        let Self { to_hash, in_flight: _, hashing, permits, failure } = self;
         drop(to_hash);
         hashing.await.map_err(|_| Refusal::StoreUnusable)?;
         // All permits are back when nothing is on its way.
@@ -186,7 +226,7 @@ fn store(
     upload: &SharedUpload,
     writer: &FragmentWriter,
     fragment: Fragment,
-    permit: OwnedSemaphorePermit,
+    held: Held,
     failure: &Failure,
 ) -> Result<(), Refusal> {
     let Fragment { digest, file_offset, bytes } = fragment;
@@ -196,8 +236,9 @@ fn store(
     {
         let mut upload = lock(upload);
         if upload.published.is_some() {
-            return Err(Refusal::UploadClosed { upload: upload.id.to_string(), state: upload.state() });
+            return Err(Refusal::UploadClosed { upload: upload.resource_name(), state: upload.state() });
         }
+        upload.touch();
         if let Some(offset) = file_offset {
             upload.place(offset, hash, &bytes);
         }
@@ -213,7 +254,7 @@ fn store(
                 note(&failure, refusal_of(error));
             }
         }
-        drop(permit);
+        drop(held);
     };
     match digest {
         Some(_) => writer.put(hash, bytes, Box::new(on_done)),
@@ -229,6 +270,28 @@ fn refusal_of(error: PutError) -> Refusal {
         PutError::TooLarge { .. } | PutError::Io { .. } | PutError::Stopped { .. } | PutError::Failed(_) => {
             tracing::error!("an upload cannot be stored: {error}");
             Refusal::StoreUnusable
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn streams_that_find_no_memory_wait_and_are_told_to_come_back() {
+        for (fragment_size_bytes, streams) in [(8 << 20, 4), (256 << 10, 128), (1024, 256)] {
+            let memory = Memory::new(fragment_size_bytes);
+            let mut shares = Vec::new();
+            let refused = loop {
+                match memory.stream().await {
+                    Ok(share) => shares.push(share),
+                    Err(refusal) => break refusal,
+                }
+            };
+            assert_eq!((shares.len(), refused.code()), (streams, tonic::Code::ResourceExhausted));
+            shares.pop();
+            assert!(memory.stream().await.is_ok());
         }
     }
 }

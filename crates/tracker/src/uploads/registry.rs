@@ -79,6 +79,13 @@ impl Upload {
         (self.placed, self.hashed) = Default::default();
     }
 
+    /// The network has the file already.
+    pub fn publish_before(&mut self, file: Hash, size_bytes: u64) {
+        if self.published.is_none() {
+            (self.published, self.published_bytes) = (Some(file), size_bytes);
+        }
+    }
+
     /// The bytes of a fragment were not those of its name, and have been hashed into the file as if they were.
     pub fn spoil_hash(&mut self) {
         self.is_hash_spoilt = true;
@@ -103,12 +110,22 @@ impl Upload {
         (!self.is_hash_spoilt && self.hashed == sequence).then(|| self.hasher.clone().finish())
     }
 
+    /// Somebody goes on with it: it does not expire meanwhile.
+    pub fn touch(&mut self) {
+        self.last_used = Instant::now();
+    }
+
+    /// Its resource name.
+    pub fn resource_name(&self) -> String {
+        format!("uploads/{}", self.id)
+    }
+
     /// As the messages tell it.
     pub fn describe(&self, fragment_size_bytes: u64) -> proto::Upload {
         let int64 = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         let left = EXPIRY.saturating_sub(self.last_used.elapsed());
         proto::Upload {
-            name: format!("uploads/{}", self.id),
+            name: self.resource_name(),
             digest: self.published.or(self.digest).map(|digest| digest_text(&digest)).unwrap_or_default(),
             size_bytes: self.size_bytes.map(int64),
             fragment_size_bytes: int64(fragment_size_bytes),
@@ -159,10 +176,11 @@ impl Registry {
                     return Err(Refusal::RequestIdReused(request_id.to_string()));
                 }
                 drop(upload);
+                lock(same).touch();
                 return Ok(same.clone());
             }
         }
-        if uploads.values().filter(|upload| lock(upload).published.is_none()).count() >= MAX_UPLOADS {
+        if in_flight(&uploads) >= MAX_UPLOADS {
             return Err(Refusal::TooManyUploads { limit: MAX_UPLOADS });
         }
         let id = Uuid::from_u128(fastrand::u128(..));
@@ -188,13 +206,24 @@ impl Registry {
         Ok(upload)
     }
 
+    /// How many uploads have begun and not ended.
+    pub fn in_flight(&self) -> u64 {
+        in_flight(&self.uploads()) as u64
+    }
+
+    /// The upload that was created with this request id.
+    pub fn of_request(&self, request_id: Uuid) -> Option<SharedUpload> {
+        let same = |upload: &&SharedUpload| lock(upload).request_id == Some(request_id);
+        self.uploads().values().find(same).cloned()
+    }
+
     /// The upload that a resource name `uploads/{upload}` stands for.
     pub fn get(&self, name: &str) -> Result<SharedUpload, Refusal> {
         let not_found = || Refusal::UploadNotFound(name.chars().take(80).collect());
         let id = name.strip_prefix("uploads/").unwrap_or(name);
         let id = Uuid::try_parse(id).map_err(|_| not_found())?;
         let upload = self.uploads().get(&id).cloned().ok_or_else(not_found)?;
-        lock(&upload).last_used = Instant::now();
+        lock(&upload).touch();
         Ok(upload)
     }
 
@@ -224,6 +253,10 @@ impl Registry {
         let removed: Vec<SharedUpload> = old.iter().filter_map(|id| uploads.remove(id)).collect();
         removed.iter().flat_map(|upload| leftovers(&uploads, upload)).collect()
     }
+}
+
+fn in_flight(uploads: &BTreeMap<Uuid, SharedUpload>) -> usize {
+    uploads.values().filter(|upload| lock(upload).published.is_none()).count()
 }
 
 fn leftovers(others: &BTreeMap<Uuid, SharedUpload>, upload: &SharedUpload) -> Vec<Hash> {

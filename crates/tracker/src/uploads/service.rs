@@ -5,7 +5,7 @@ use endpoint::names::file_name;
 use endpoint::proto::tracker_service_server::{TrackerService, TrackerServiceServer};
 use endpoint::proto::{self, digest_text, endpoint_service_server::EndpointService, parse_digest};
 use endpoint::serve::MAX_MESSAGE_BYTES;
-use endpoint::{EndpointApi, Refusal};
+use endpoint::{Catalog, CatalogHandle, EndpointApi, Refusal};
 use protocol::{FileName, Hash, Hasher};
 use storage::{FragmentWriter, Fragments};
 use tokio::sync::{mpsc, oneshot};
@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::info;
 use uuid::Uuid;
 
-use super::ingest::{Assembler, Ingest};
+use super::ingest::{Assembler, Ingest, Memory};
 use super::registry::{Announced, Registry, SharedUpload, lock};
 use crate::operations;
 use crate::requests::{Refused, Request as LoopRequest};
@@ -25,24 +25,33 @@ const MAX_DIGESTS: usize = 10_000;
 /// The upload service of a tracker. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct UploadApi {
-    registry: Registry,
-    writer: FragmentWriter,
+    pub(super) registry: Registry,
+    pub(super) memory: Memory,
+    pub(super) writer: FragmentWriter,
     fragments: Fragments,
-    fragment_size_bytes: u64,
+    pub(super) fragment_size_bytes: u64,
     requests: mpsc::Sender<LoopRequest>,
+    catalog: CatalogHandle,
     reads: EndpointApi,
 }
 
 impl UploadApi {
-    /// The service that stores with `writer`, asks the event loop through `requests`, and answers with files as `reads` tells them.
+    /// The service that stores with `writer`, asks the event loop through `requests` and `catalog`, and answers with files as `reads` tells them.
     pub fn new(
         writer: FragmentWriter,
         fragments: Fragments,
         fragment_size_bytes: u64,
         requests: mpsc::Sender<LoopRequest>,
+        catalog: CatalogHandle,
         reads: EndpointApi,
     ) -> Self {
-        Self { registry: Registry::default(), writer, fragments, fragment_size_bytes, requests, reads }
+        let (registry, memory) = (Registry::default(), Memory::new(fragment_size_bytes));
+        Self { registry, memory, writer, fragments, fragment_size_bytes, requests, catalog, reads }
+    }
+
+    /// The uploads that it takes care of.
+    pub fn registry(&self) -> Registry {
+        self.registry.clone()
     }
 
     /// The service with its message limits, as it is added to a server.
@@ -56,7 +65,7 @@ impl UploadApi {
         self.requests.send(request).await.map_err(|_| Refusal::ShuttingDown)
     }
 
-    async fn discard(&self, fragments: Vec<Hash>) -> Result<(), Refusal> {
+    pub(super) async fn discard(&self, fragments: Vec<Hash>) -> Result<(), Refusal> {
         if fragments.is_empty() { Ok(()) } else { self.request(LoopRequest::Discard { fragments }).await }
     }
 
@@ -64,15 +73,50 @@ impl UploadApi {
         lock(upload).describe(self.fragment_size_bytes)
     }
 
-    /// Whether the network has every byte of the file already.
-    async fn is_there(&self, file: &Hash) -> Result<bool, Status> {
+    /// Whether at least so many torrents are registered.
+    async fn check_torrents(&self, wanted: i32) -> Result<(), Refusal> {
+        let negative = |_| Refusal::InvalidField {
+            field: "min_servers",
+            problem: "a number is not negative".to_owned(),
+        };
+        let wanted = usize::try_from(wanted).map_err(negative)?;
+        if wanted == 0 {
+            return Ok(());
+        }
+        let registered = self.catalog.ask(|catalog| catalog.view().clients().len()).await?;
+        if registered < wanted { Err(Refusal::TooFewTorrents { registered, wanted }) } else { Ok(()) }
+    }
+
+    /// Whether so many bytes find room here, and once with the torrents, as far as they say how much they take.
+    async fn check_room(&self, needed_bytes: u64) -> Result<(), Refusal> {
+        let free_bytes = self.fragments.free_bytes();
+        if needed_bytes > free_bytes {
+            return Err(Refusal::FileDoesNotFit { needed_bytes, free_bytes, place: "the tracker" });
+        }
+        let question = |catalog: &dyn Catalog| -> Option<u64> {
+            let clients = Some(catalog.view().clients().values()).filter(|clients| clients.len() > 0)?;
+            let free = clients
+                .map(|client| Some(client.registration.capacity_bytes?.saturating_sub(client.used_bytes)));
+            free.sum()
+        };
+        match self.catalog.ask(question).await? {
+            Some(free_bytes) if needed_bytes > free_bytes => {
+                Err(Refusal::FileDoesNotFit { needed_bytes, free_bytes, place: "all torrents together" })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// The size in bytes of a file of which the network has every byte already.
+    pub(super) async fn size_if_there(&self, file: &Hash) -> Result<Option<u64>, Status> {
         let name = file_name(file);
         match self.reads.get_file(Request::new(proto::GetFileRequest { name })).await {
             Ok(answer) => {
                 let file = answer.into_inner().file.unwrap_or_default();
-                Ok(file.size_bytes == 0 || file.min_holders > 0)
+                let is_there = file.size_bytes == 0 || file.min_holders > 0;
+                Ok(u64::try_from(file.size_bytes).ok().filter(|_| is_there))
             }
-            Err(status) if status.code() == tonic::Code::NotFound => Ok(false),
+            Err(status) if status.code() == tonic::Code::NotFound => Ok(None),
             Err(status) => Err(status),
         }
     }
@@ -81,6 +125,24 @@ impl UploadApi {
         let name = file_name(hash);
         let answer = self.reads.get_file(Request::new(proto::GetFileRequest { name })).await?;
         Ok(Response::new(proto::CompleteUploadResponse { file: answer.into_inner().file }))
+    }
+
+    /// A new upload, or the one that was created by the same request.
+    pub(super) async fn create(&self, announced: Announced) -> Result<SharedUpload, Status> {
+        self.discard(self.registry.expire()).await?;
+        let there = match &announced.digest {
+            Some(file) => self.size_if_there(file).await?.map(|size_bytes| (*file, size_bytes)),
+            None => None,
+        };
+        let goes_on = announced.request_id.is_some_and(|id| self.registry.of_request(id).is_some());
+        if let Some(size_bytes) = announced.size_bytes.filter(|_| there.is_none() && !goes_on) {
+            self.check_room(size_bytes).await?;
+        }
+        let upload = self.registry.create(announced)?;
+        if let Some((file, size_bytes)) = there {
+            lock(&upload).publish_before(file, size_bytes);
+        }
+        Ok(upload)
     }
 
     async fn receive(
@@ -92,9 +154,10 @@ impl UploadApi {
             return Err(Refusal::InvalidField { field: "upload", problem }.into());
         };
         let upload = self.registry.get(&first.upload)?;
+        let _share = self.memory.stream().await?;
         let committed_bytes = lock(&upload).committed_bytes();
         let mut assembler = Assembler::new(self.fragment_size_bytes, committed_bytes);
-        let ingest = Ingest::start(upload.clone(), self.writer.clone());
+        let ingest = Ingest::start(upload.clone(), self.writer.clone(), &self.memory);
         let mut message = Some(first);
         let mut received = Ok(());
         while let Some(next) = message {
@@ -119,7 +182,7 @@ impl UploadApi {
         received.map(|()| self.describe(&upload))
     }
 
-    async fn complete(&self, request: proto::CompleteUploadRequest) -> Result<Hash, Status> {
+    pub(super) async fn complete(&self, request: proto::CompleteUploadRequest) -> Result<Hash, Status> {
         let upload = self.registry.get(&request.name)?;
         let told = match request.digest.as_str() {
             "" => None,
@@ -162,7 +225,10 @@ impl UploadApi {
             }
             Err(Refused::NoBroker) => Err(Refusal::NoBroker.into()),
             Err(Refused::NotFound) => Err(Refusal::FileNotFound(hash).into()),
-            Err(Refused::Unfit(problem)) => Err(Refusal::InvalidField { field: "name", problem }.into()),
+            Err(Refused::TooLarge(why)) => Err(Refusal::FileTooLarge(why).into()),
+            Err(Refused::Unfit(problem)) => {
+                Err(Refusal::InvalidField { field: "fragment_digests", problem }.into())
+            }
         }
     }
 
@@ -242,15 +308,9 @@ impl TrackerService for UploadApi {
         &self,
         request: Request<proto::CreateUploadRequest>,
     ) -> Result<Response<proto::CreateUploadResponse>, Status> {
-        self.discard(self.registry.expire()).await?;
         let announced = announced(request.get_ref())?;
-        let upload = self.registry.create(announced.clone())?;
-        if let Some(file) = announced.digest
-            && lock(&upload).published.is_none()
-            && self.is_there(&file).await?
-        {
-            lock(&upload).published = Some(file);
-        }
+        self.check_torrents(request.get_ref().min_servers).await?;
+        let upload = self.create(announced).await?;
         Ok(Response::new(proto::CreateUploadResponse { upload: Some(self.describe(&upload)) }))
     }
 

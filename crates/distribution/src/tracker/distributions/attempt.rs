@@ -10,6 +10,7 @@ use super::flight::{InFlight, Phase};
 use crate::candidates::ranked;
 use crate::command::{Audience, TrackerCommand};
 use crate::limits::SPARE_CANDIDATES;
+use crate::rules::Rule;
 use crate::time::Moment;
 use crate::tracker::Tracker;
 use crate::view::Change;
@@ -61,6 +62,10 @@ impl Tracker {
         let count = missing + SPARE_CANDIDATES + tries.failed.len();
         let mut ranked = self.candidates(&fragment, size_bytes, count);
         ranked.sort_by_key(|client| tries.failed.contains(client));
+        if ranked.is_empty() && self.distributions.borrowed.contains(&fragment) {
+            // Nobody else can take it, so its holders are as many as there can be; when there can be more, it is fetched again.
+            return self.hold_until_confirmed(fragment);
+        }
         if ranked.is_empty() {
             let until = now + self.config.limits.retry_delay.1;
             return self.distributions.waiting.insert(fragment, until, tries);
@@ -172,6 +177,9 @@ impl Tracker {
         };
         let receivers = BTreeSet::from([client.clone()]);
         let ended = FragmentDistributionEnded { hash: fragment, size_bytes, receivers: receivers.clone() };
+        if self.view.holds(client, &fragment) && !Rule::RepeatsAreAnswered.is_kept() {
+            return;
+        }
         if self.view.holds(client, &fragment) {
             // *Ended* has no direct topic; the other torrents find nothing in it that they do not know.
             return self.answer(Audience::All, id, ended);
@@ -185,6 +193,7 @@ impl Tracker {
             self.distributions.waiting.remove(&fragment);
             self.hold_until_confirmed(fragment);
         }
+        self.wake_repair(fragment);
     }
 
     pub(in crate::tracker) fn handle_failed(&mut self, issuer: &Issuer, fragment: Hash, now: Moment) {

@@ -40,6 +40,8 @@ struct Returning {
 #[derive(Debug, Default)]
 pub struct Distributions {
     own: BTreeSet<Hash>,
+    /// Those of them that were fetched from a holder, to make more copies: the holder still has them.
+    borrowed: BTreeSet<Hash>,
     queue: VecDeque<(Hash, Tries)>,
     queued: BTreeSet<Hash>,
     in_flight: BTreeMap<Hash, InFlight>,
@@ -54,8 +56,19 @@ impl Distributions {
         Self { own: own.into_iter().collect(), ..Self::default() }
     }
 
+    /// The tracker answers for these fragments until enough holders have them.
     pub fn own(&mut self, fragments: impl IntoIterator<Item = Hash>) {
-        self.own.extend(fragments);
+        for fragment in fragments {
+            self.borrowed.remove(&fragment);
+            self.own.insert(fragment);
+        }
+    }
+
+    /// The bytes were fetched from a holder. Those that the tracker answers for already it goes on answering for.
+    pub fn borrow(&mut self, fragment: Hash) {
+        if self.own.insert(fragment) {
+            self.borrowed.insert(fragment);
+        }
     }
 
     pub fn owns(&self, fragment: &Hash) -> bool {
@@ -160,6 +173,7 @@ impl Distributions {
     /// The bytes are no longer the tracker's. What is in flight with them lands by itself, and what is queued is passed over.
     fn disown(&mut self, fragment: &Hash) {
         self.own.remove(fragment);
+        self.borrowed.remove(fragment);
         self.releasable.remove(fragment);
         self.waiting.remove(fragment);
     }

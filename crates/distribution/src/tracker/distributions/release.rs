@@ -7,6 +7,7 @@ use protocol::{ClientId, Hash, Revision};
 use super::Tries;
 use crate::command::TrackerCommand;
 use crate::copies::Copies;
+use crate::rules::Rule;
 use crate::time::Moment;
 use crate::tracker::Tracker;
 
@@ -43,7 +44,7 @@ impl Tracker {
         if self.distributions.owns(&fragment) {
             let revision = self.view.revision();
             if self.is_confirmed(&fragment, revision) {
-                self.discard(vec![fragment]);
+                self.let_go(vec![fragment]);
             } else {
                 self.distributions.releasable.insert(fragment, revision);
             }
@@ -66,17 +67,17 @@ impl Tracker {
         true
     }
 
-    /// A torrent has joined: it holds what it listed and nothing else, whatever it said and held `before`.
+    /// A torrent has joined: it holds what it listed and nothing else, whatever it said before. `expected` is what it held then, and what
+    /// the files need that it brought.
     pub(in crate::tracker) fn torrent_registered(
         &mut self,
         client: &ClientId,
-        before: BTreeSet<Hash>,
+        mut expected: BTreeSet<Hash>,
         now: Moment,
     ) {
         self.forget_in_flight(client, now);
         self.distributions.is_back(client, now);
-        let mut expected = self.repairs.is_back(client);
-        expected.extend(before);
+        expected.extend(self.repairs.is_back(client));
         self.torrent_available();
         // What it does not bring back is missing (S9).
         expected.into_iter().for_each(|fragment| self.consider_repair(fragment));
@@ -117,9 +118,28 @@ impl Tracker {
     /// Whether enough holders have confirmed the change that made them holders (S6).
     fn is_confirmed(&self, fragment: &Hash, revision: Revision) -> bool {
         let confirmed = self.view.lasting_holders(fragment).filter(|holder| {
-            self.members.registered(holder).is_some_and(|member| member.has_confirmed(revision))
+            let member = self.members.registered(holder);
+            member.is_some_and(|member| member.has_confirmed(revision))
+                || !Rule::ReleaseWhenConfirmed.is_kept()
         });
-        confirmed.count() >= self.target()
+        confirmed.count() >= self.needed(fragment)
+    }
+
+    /// How many holders let the tracker's own bytes go. Of what it fetched from a holder, every holder there is may be enough, if there are
+    /// two: it is better off than it was then.
+    fn needed(&self, fragment: &Hash) -> usize {
+        let target = self.lasting_target();
+        if self.distributions.borrowed.contains(fragment) {
+            target.min(self.view.lasting_holders(fragment).count().max(2))
+        } else {
+            target
+        }
+    }
+
+    /// The copies aimed at if everybody comes back who may.
+    fn lasting_target(&self) -> usize {
+        let absent = self.repairs.absent_besides(&self.view.orders().draining);
+        self.config.copies.target(self.lasting_members() + absent)
     }
 
     /// Deletes the own bytes of every fragment that is safe with its holders.
@@ -127,7 +147,13 @@ impl Tracker {
         let releasable = self.distributions.releasable.iter();
         let released = releasable.filter(|(fragment, revision)| self.is_confirmed(fragment, **revision));
         let released: Vec<Hash> = released.map(|(fragment, _)| *fragment).collect();
-        self.discard(released);
+        self.let_go(released);
+    }
+
+    /// Where copies are still missing, they are wanted as before.
+    fn let_go(&mut self, fragments: Vec<Hash>) {
+        self.discard(fragments.clone());
+        fragments.into_iter().for_each(|fragment| self.consider_repair(fragment));
     }
 
     /// No file uses these fragments any more: whatever is under way with them ends.

@@ -2,6 +2,8 @@
 //!
 //! The services return a [`Refusal`]; nothing else in the workspace builds a [`Status`].
 
+mod table;
+
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -9,13 +11,10 @@ use protocol::{ClientId, Hash};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use crate::proto::{ErrorReason, UploadState, digest_text};
+use crate::proto::{ErrorReason, UploadState};
 
 /// The `domain` of every `google.rpc.ErrorInfo` of ours.
 pub const ERROR_DOMAIN: &str = "mds";
-
-/// How many digests an error names at most; it tells how many there are in all.
-const NAMED_DIGESTS: usize = 16;
 
 /// Why a call is not answered with what it asked for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -69,6 +68,16 @@ pub enum Refusal {
     /// The view has no such file.
     #[error("file {0} is not known to the network")]
     FileNotFound(Hash),
+    /// Neither a file nor a fragment that can be had here has this digest and this size.
+    #[error(
+        "no blob {digest} of {size_bytes} bytes can be had here: ListFiles and ListFragments tell what there is"
+    )]
+    BlobNotFound {
+        /// What was asked for.
+        digest: Hash,
+        /// Its size in bytes, as the name tells it.
+        size_bytes: u64,
+    },
     /// No such torrent is or was registered.
     #[error("no torrent {0} is or was registered since the tracker's start: 'mds peers' lists them")]
     ServerNotFound(ClientId),
@@ -93,6 +102,9 @@ pub enum Refusal {
     /// The store of the tracker failed to take bytes.
     #[error("the store of this server failed: see its log")]
     StoreUnusable,
+    /// Only the tracker does this.
+    #[error("this server is a torrent: only the tracker takes files; GetNetwork tells where it is")]
+    OnlyAtTracker,
     /// The daemon is ending.
     #[error("this server is shutting down: ask another one")]
     ShuttingDown,
@@ -151,6 +163,21 @@ pub enum Refusal {
     /// The tracker's disk is full.
     #[error("no space left at the tracker: free some, or wait until fragments are distributed")]
     NoSpace,
+    /// The file is larger than what is free.
+    #[error(
+        "{needed_bytes} bytes do not fit into the {free_bytes} that are free at {place}: free some, or add a torrent"
+    )]
+    FileDoesNotFit {
+        /// Size of the file in bytes.
+        needed_bytes: u64,
+        /// Free in bytes.
+        free_bytes: u64,
+        /// Where.
+        place: &'static str,
+    },
+    /// The network cannot describe such a file in an event.
+    #[error("{0}")]
+    FileTooLarge(String),
     /// Too many uploads at once.
     #[error("{limit} uploads are running, more are not allowed: wait for one to end")]
     TooManyUploads {
@@ -165,7 +192,7 @@ pub enum Refusal {
         /// How many are wanted.
         wanted: usize,
     },
-    /// The tracker cannot reach its broker.
+    /// The tracker cannot reach its broker, or is not sure that it is still the one in charge.
     #[error("the tracker is not connected to its broker: try again when it is")]
     NoBroker,
     /// A request id that stands for another upload.
@@ -177,8 +204,6 @@ fn first(fragments: &[Hash]) -> String {
     fragments.first().map(Hash::to_string).unwrap_or_default()
 }
 
-type Metadata = Vec<(&'static str, String)>;
-
 impl Refusal {
     /// An [`InvalidDigest`](Self::InvalidDigest) with a text of bounded length.
     #[must_use]
@@ -186,117 +211,17 @@ impl Refusal {
         Self::InvalidDigest { field, text: text.chars().take(80).collect() }
     }
 
-    /// The table: status code, reason and what the error is about.
-    fn row(&self) -> (Code, ErrorReason, Metadata) {
-        use ErrorReason as R;
-        match self {
-            Self::InvalidField { field, .. } => {
-                (Code::InvalidArgument, R::InvalidField, vec![("field", (*field).into())])
-            }
-            Self::InvalidDigest { field, .. } => {
-                (Code::InvalidArgument, R::InvalidDigest, vec![("field", (*field).into())])
-            }
-            Self::InvalidPageToken => {
-                (Code::InvalidArgument, R::InvalidPageToken, vec![("field", "page_token".into())])
-            }
-            Self::InvalidCursor => {
-                (Code::InvalidArgument, R::InvalidCursor, vec![("field", "cursor".into())])
-            }
-            Self::NegativeLimit { read_limit } => {
-                (Code::InvalidArgument, R::NegativeLimit, vec![("read_limit", read_limit.to_string())])
-            }
-            Self::OffsetOutOfRange { read_offset, size_bytes } => (
-                Code::OutOfRange,
-                R::OffsetOutOfRange,
-                vec![("read_offset", read_offset.to_string()), ("size_bytes", size_bytes.to_string())],
-            ),
-            Self::TooMany { field, limit, .. } => (
-                Code::InvalidArgument,
-                R::TooMany,
-                vec![("field", (*field).into()), ("limit", limit.to_string())],
-            ),
-            Self::FileNotFound(file) => (Code::NotFound, R::FileNotFound, digest(file)),
-            Self::ServerNotFound(server) => {
-                (Code::NotFound, R::ServerNotFound, vec![("server", server.to_string())])
-            }
-            Self::FragmentNotHeld(fragment) => (Code::NotFound, R::FragmentNotHeld, digest(fragment)),
-            Self::NoReachableHolder { file, fragments } => {
-                let mut metadata = digest(file);
-                metadata.extend(several(fragments));
-                (Code::Unavailable, R::NoReachableHolder, metadata)
-            }
-            Self::StoredBytesDamaged(fragment) => (Code::DataLoss, R::StoredBytesDamaged, digest(fragment)),
-            Self::StoreFailed(fragment) => (Code::Internal, R::StoreFailed, digest(fragment)),
-            Self::StoreUnusable => (Code::Internal, R::StoreFailed, vec![]),
-            Self::ShuttingDown => (Code::Unavailable, R::ShuttingDown, vec![]),
-            Self::Busy { .. } => (Code::ResourceExhausted, R::ServerBusy, vec![]),
-            Self::UploadNotFound(upload) => {
-                (Code::NotFound, R::UploadNotFound, vec![("upload", upload.clone())])
-            }
-            Self::UploadClosed { upload, state } => (
-                Code::FailedPrecondition,
-                R::UploadClosed,
-                vec![("upload", upload.clone()), ("state", state.as_str_name().into())],
-            ),
-            Self::DigestMismatch { expected, actual } => (
-                Code::InvalidArgument,
-                R::DigestMismatch,
-                vec![("expected", digest_text(expected)), ("actual", digest_text(actual))],
-            ),
-            Self::SizeMismatch { expected_bytes, actual_bytes } => {
-                (Code::InvalidArgument, R::SizeMismatch, sizes(*expected_bytes, *actual_bytes))
-            }
-            Self::WrongFragmentSize { expected_bytes, actual_bytes } => {
-                (Code::InvalidArgument, R::WrongFragmentSize, sizes(*expected_bytes, *actual_bytes))
-            }
-            Self::FragmentsMissing(fragments) => {
-                (Code::FailedPrecondition, R::FragmentsMissing, several(fragments).into())
-            }
-            Self::WrongWriteOffset { expected, actual } => (
-                Code::InvalidArgument,
-                R::WrongWriteOffset,
-                vec![("expected", expected.to_string()), ("actual", actual.to_string())],
-            ),
-            Self::NoSpace => (Code::ResourceExhausted, R::NoSpace, vec![]),
-            Self::TooManyUploads { limit } => {
-                (Code::ResourceExhausted, R::TooManyUploads, vec![("limit", limit.to_string())])
-            }
-            Self::TooFewTorrents { registered, wanted } => (
-                Code::FailedPrecondition,
-                R::TooFewTorrents,
-                vec![("registered", registered.to_string()), ("wanted", wanted.to_string())],
-            ),
-            Self::NoBroker => (Code::Unavailable, R::NoBroker, vec![]),
-            Self::RequestIdReused(id) => {
-                (Code::AlreadyExists, R::RequestIdReused, vec![("request_id", id.clone())])
-            }
-        }
-    }
-
     /// The status code that this becomes.
     #[must_use]
     pub fn code(&self) -> Code {
-        self.row().0
+        self.row().code
     }
 
     /// The reason that this carries.
     #[must_use]
     pub fn reason(&self) -> ErrorReason {
-        self.row().1
+        self.row().reason
     }
-}
-
-fn digest(hash: &Hash) -> Metadata {
-    vec![("digest", digest_text(hash))]
-}
-
-fn several(fragments: &[Hash]) -> [(&'static str, String); 2] {
-    let named: Vec<String> = fragments.iter().take(NAMED_DIGESTS).map(digest_text).collect();
-    [("fragments", named.join(",")), ("missing", fragments.len().to_string())]
-}
-
-fn sizes(expected_bytes: u64, actual_bytes: u64) -> Metadata {
-    vec![("expected_bytes", expected_bytes.to_string()), ("actual_bytes", actual_bytes.to_string())]
 }
 
 /// The text of a reason in `google.rpc.ErrorInfo`: the value's name without `ERROR_REASON_`.
@@ -306,51 +231,45 @@ pub fn reason_text(reason: ErrorReason) -> &'static str {
     name.strip_prefix("ERROR_REASON_").unwrap_or(name)
 }
 
-fn resource_type(reason: ErrorReason) -> &'static str {
-    if reason == ErrorReason::FileNotFound {
-        "mds.v1.File"
-    } else if reason == ErrorReason::FragmentNotHeld {
-        "mds.v1.Fragment"
-    } else if reason == ErrorReason::ServerNotFound {
-        "mds.v1.Server"
-    } else {
-        "mds.v1.Upload"
-    }
+/// The reason in a status from one of our services.
+#[must_use]
+pub fn reason_of(status: &Status) -> Option<ErrorReason> {
+    let info = status.get_details_error_info().filter(|info| info.domain == ERROR_DOMAIN)?;
+    ErrorReason::from_str_name(&format!("ERROR_REASON_{}", info.reason))
 }
 
 impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {
-        let (code, reason, metadata) = refusal.row();
-        let metadata: HashMap<String, String> =
-            metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-        let about = |key: &str| metadata.get(key).cloned();
-        let field = about("field");
-        let resource = about("digest").or_else(|| about("upload")).or_else(|| about("server"));
-        let mut details = ErrorDetails::with_error_info(reason_text(reason), ERROR_DOMAIN, metadata);
+        let row = refusal.row();
         let message = refusal.to_string();
+        let metadata: HashMap<String, String> =
+            row.metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        let reason = reason_text(row.reason);
+        let mut details = ErrorDetails::with_error_info(reason, ERROR_DOMAIN, metadata);
         // The standard details beside it, for libraries that know them and not us.
-        if let Some(field) = field {
+        if let Some(field) = row.field {
             details.add_bad_request_violation(field, message.clone());
         }
-        if let Some(resource) = resource.filter(|_| code == Code::NotFound) {
-            details.set_resource_info(resource_type(reason), resource, "", message.clone());
+        if let Some((kind, name)) = row.resource {
+            details.set_resource_info(kind, name, "", message.clone());
         }
-        if code == Code::FailedPrecondition {
-            details.add_precondition_failure_violation(reason_text(reason), ERROR_DOMAIN, message.clone());
+        if row.code == Code::FailedPrecondition {
+            details.add_precondition_failure_violation(reason, ERROR_DOMAIN, message.clone());
         }
-        if code == Code::ResourceExhausted {
-            details.add_quota_failure_violation(reason_text(reason), message.clone());
+        if row.code == Code::ResourceExhausted {
+            details.add_quota_failure_violation(reason, message.clone());
         }
-        if let Refusal::Busy { retry_after } = refusal {
-            details.set_retry_info(Some(retry_after));
+        if row.retry_after.is_some() {
+            details.set_retry_info(row.retry_after);
         }
-        Self::with_error_details(code, message, details)
+        Self::with_error_details(row.code, message, details)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::digest_text;
 
     #[test]
     fn a_refusal_tells_domain_reason_and_what_it_is_about() {
@@ -361,7 +280,7 @@ mod tests {
         assert_eq!(info.metadata["digest"], digest_text(&Hash::of(b"x")));
         let resource = status.get_details_resource_info().unwrap();
         assert_eq!(resource.resource_type, "mds.v1.File");
-        assert_eq!(resource.resource_name, info.metadata["digest"]);
+        assert_eq!(resource.resource_name, format!("files/{}", info.metadata["digest"]));
     }
 
     #[test]
@@ -384,7 +303,7 @@ mod tests {
         let fragments: Vec<Hash> = (0..1000_u32).map(|n| Hash::of(&n.to_be_bytes())).collect();
         let status = Status::from(Refusal::FragmentsMissing(fragments));
         let info = status.get_details_error_info().unwrap();
-        assert_eq!(info.metadata["fragments"].split(',').count(), NAMED_DIGESTS);
+        assert_eq!(info.metadata["fragments"].split(',').count(), table::NAMED_DIGESTS);
         assert_eq!(info.metadata["missing"], "1000");
     }
 }
