@@ -281,22 +281,6 @@ impl Daemon {
         }
     }
 
-    /// Lets it do nothing at all until [`thaw`](Self::thaw): connections stay, and nobody answers (SIGSTOP).
-    ///
-    /// # Panics
-    /// If the signal cannot be sent.
-    pub fn freeze(&self) {
-        kill_process(Pid::from_child(&self.child), Signal::STOP).expect("a child can be signalled");
-    }
-
-    /// Lets it go on (SIGCONT).
-    ///
-    /// # Panics
-    /// If the signal cannot be sent.
-    pub fn thaw(&self) {
-        kill_process(Pid::from_child(&self.child), Signal::CONT).expect("a child can be signalled");
-    }
-
     /// Ends it as a crash would (SIGKILL), and waits for its end.
     ///
     /// # Panics

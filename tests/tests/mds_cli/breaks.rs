@@ -110,17 +110,17 @@ async fn a_signal_ends_the_tool_with_its_own_code() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_download_that_is_interrupted_keeps_its_part_and_goes_on_from_it() {
     needs_mosquitto!();
-    let network = Network::start(2).await;
+    let mut network = Network::start(2).await;
     let content = bytes(10 * FRAGMENT_BYTES, 1);
     let file = network.put(&network.write("map", &content)).await;
     let part = network.write("copy.part", &content[..6 * FRAGMENT_BYTES]);
-    network.torrents.iter().for_each(Daemon::freeze);
+    network.torrents.iter_mut().for_each(Daemon::pause);
     let get = Running::start(network.mds().args(["get", &file, "-o", "copy"]));
     let lock = || std::fs::File::open(&part).unwrap().try_lock();
     until("the download has opened its part", async || lock().is_err()).await;
     assert_eq!(get.interrupt().await, (Some(130), vec![]));
     assert!(std::fs::read(&part).unwrap().starts_with(&content[..6 * FRAGMENT_BYTES]));
-    network.torrents.iter().for_each(Daemon::thaw);
+    network.torrents.iter_mut().for_each(Daemon::resume);
     let got = network.mds().args(["get", &file, "-o", "copy", "--json"]).run().await.json();
     assert_eq!(got["fetched_bytes"], 4 * FRAGMENT_BYTES);
     assert!(std::fs::read(network.path("copy")).unwrap() == content && !part.exists());

@@ -89,10 +89,13 @@ fn settle(value: &mut Value) {
     match value {
         Value::Object(fields) => {
             for (key, field) in fields {
-                match field {
-                    Value::Array(holders) if key == "holders" => holders.sort_by_key(Value::to_string),
-                    field if CHANGING.contains(&key.as_str()) => *field = "…".into(),
-                    field => settle(field),
+                if CHANGING.contains(&key.as_str()) {
+                    *field = "…".into();
+                } else {
+                    settle(field);
+                }
+                if let (Value::Array(holders), "holders") = (field, key.as_str()) {
+                    holders.sort_by_key(Value::to_string);
                 }
             }
         }

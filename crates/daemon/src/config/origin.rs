@@ -49,13 +49,14 @@ impl Origins {
     pub fn of(command: &Command, matches: &ArgMatches) -> Self {
         let told = command.get_arguments().filter_map(|argument| {
             let key = argument.get_id().as_str();
-            let origin = match matches.value_source(key)? {
-                ValueSource::CommandLine => Origin::Flag(format!("--{}", argument.get_long()?)),
-                ValueSource::EnvVariable => {
-                    Origin::Environment(argument.get_env()?.to_string_lossy().into_owned())
-                }
+            let source = matches.value_source(key)?;
+            let origin = if source == ValueSource::CommandLine {
+                Origin::Flag(format!("--{}", argument.get_long()?))
+            } else if source == ValueSource::EnvVariable {
+                Origin::Environment(argument.get_env()?.to_string_lossy().into_owned())
+            } else {
                 // Defaults are not clap's here.
-                _ => return None,
+                return None;
             };
             Some((key.to_owned(), origin))
         });

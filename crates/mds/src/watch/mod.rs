@@ -31,7 +31,7 @@ use crate::signals::Signals;
 
 use memory::Memory;
 use settling::{Settling, Stamp};
-use tree::Tree;
+use tree::{Tree, Walk};
 
 /// Where is kept what was put, unless told otherwise. It begins with a dot, so it is not put itself.
 const STATE_NAME: &str = ".mds-watch";
@@ -87,6 +87,8 @@ struct Watching<'a> {
     settling: Settling,
     /// What has settled and is to be put, in this order.
     settled: VecDeque<(PathBuf, Stamp)>,
+    /// The same, to look a path up.
+    queued: BTreeSet<PathBuf>,
     /// By path: how it was when it could not be put for a reason that will not pass by itself.
     refused: BTreeMap<PathBuf, Stamp>,
     /// What was complained of already.
@@ -128,6 +130,7 @@ impl<'a> Watching<'a> {
             rescan_every: watch.rescan.max(SHORTEST_LOOK),
             settling: Settling::new(watch.settle),
             settled: VecDeque::new(),
+            queued: BTreeSet::new(),
             refused: BTreeMap::new(),
             told: BTreeSet::new(),
             attempts: 0,
@@ -145,12 +148,15 @@ impl<'a> Watching<'a> {
             let look_at = Instant::now() + self.look_every;
             tokio::select! {
                 Some(change) = self.changes.recv() => self.take(change)?,
-                _ = rescan.tick() => self.look_through(&self.tree.root().to_owned())?,
+                _ = rescan.tick() => self.look_through_all()?,
                 () = sleep_until(look_at), if !self.settling.is_empty() => {}
                 () = sleep_until(self.not_before), if !self.settled.is_empty() => {}
             }
-            let found = self.settling.look(Instant::now(), Stamp::of_path);
-            self.settled.extend(found);
+            for (path, stamp) in self.settling.look(Instant::now(), Stamp::of_path) {
+                if self.queued.insert(path.clone()) {
+                    self.settled.push_back((path, stamp));
+                }
+            }
             while let Some((path, stamp)) = self.settled.front().cloned()
                 && Instant::now() >= self.not_before
             {
@@ -162,9 +168,12 @@ impl<'a> Watching<'a> {
     /// What the system tells. Reading changes nothing.
     fn take(&mut self, change: notify::Result<notify::Event>) -> Result<(), Failure> {
         match change {
-            Ok(event) if event.need_rescan() => self.look_through(&self.tree.root().to_owned()),
+            Ok(event) if event.need_rescan() => self.look_through_all(),
             Ok(event) if event.kind.is_access() => Ok(()),
-            Ok(event) => event.paths.iter().try_for_each(|path| self.look_through(path)),
+            Ok(event) => {
+                event.paths.iter().for_each(|path| self.notice(self.tree.files(path)));
+                Ok(())
+            }
             Err(error) => {
                 self.complain(&format!("the system cannot tell all that changes: {error}"));
                 Ok(())
@@ -172,25 +181,27 @@ impl<'a> Watching<'a> {
         }
     }
 
-    /// Notices all files below a path that were not put as they are.
-    fn look_through(&mut self, below: &Path) -> Result<(), Failure> {
-        let walk = self.tree.files(below);
+    /// Looks at every file there is.
+    fn look_through_all(&mut self) -> Result<(), Failure> {
+        if !self.tree.root().is_dir() {
+            let message = format!("{} is no longer there", self.tree.root().display());
+            return Err(Failure::new(Code::Failed, "GONE", message));
+        }
+        self.notice(self.tree.files(self.tree.root()));
+        Ok(())
+    }
+
+    /// Notices the files that were not put as they are.
+    fn notice(&mut self, walk: Walk) {
         let now = Instant::now();
         for path in walk.files {
             let Some(stamp) = Stamp::of_path(&path) else { continue };
             let is_put = self.tree.name(&path).is_ok_and(|name| self.memory.knows(name.as_str(), stamp));
-            let waits = self.settled.iter().any(|(waiting, _)| *waiting == path);
-            if !is_put && !waits && self.refused.get(&path) != Some(&stamp) {
+            if !is_put && !self.queued.contains(&path) && self.refused.get(&path) != Some(&stamp) {
                 self.settling.notice(&path, stamp, now);
             }
         }
-        for failure in walk.failures {
-            if !self.tree.root().is_dir() {
-                return Err(failure);
-            }
-            self.complain(&failure.message);
-        }
-        Ok(())
+        walk.failures.iter().for_each(|failure| self.complain(&failure.message));
     }
 
     /// Puts the first of what has settled. It stays the first if the tracker does not take anything now.
@@ -220,6 +231,7 @@ impl<'a> Watching<'a> {
             }
         }
         self.settled.pop_front();
+        self.queued.remove(path);
         Ok(())
     }
 
