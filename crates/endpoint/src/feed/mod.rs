@@ -1,7 +1,7 @@
 //! The changes of what a daemon knows, for everybody who watches.
 //!
 //! The event loop says which parts of the view changed ([`Feed::note`]), which costs it next to nothing. What that means for files and
-//! servers is worked out inside a question of a watcher ([`Feed::refresh`]), once for all watchers and not too often: what is true then
+//! servers is worked out inside a question of a watcher (`Feed::refresh`), once for all watchers and not too often: what is true then
 //! is compared with what was told before. So nothing can be missed, changes that follow each other quickly come as one, and memory is
 //! bounded: a watcher is a place in one common log, and one that falls behind the log's end begins anew.
 
