@@ -107,6 +107,10 @@ async fn a_tracker_whose_disk_is_full_refuses_uploads_and_keeps_what_it_accepted
     let broker = Mosquitto::start();
     let site = Site::new(broker.url());
     let mut tracker = Server::of(site.tracker_in(&disk.data_directory(), "full", &OF_TRACKER)).await;
+    until("the tracker is connected", async || {
+        tracker.client.network().await.is_some_and(|network| network.tracker_online)
+    })
+    .await;
     let accepted = tracker.client.put("accepted.bin", Cursor::new(content(60, FILE))).await;
 
     // Without a torrent nothing leaves it.

@@ -82,7 +82,8 @@ async fn the_same_file_twice_is_one_file_and_its_fragments_are_distributed_once(
     agree(&service.clients()).await;
     let network = tracker.network().await.unwrap();
     assert_eq!(network.health.unwrap().files, 2);
-    assert_eq!(network.view_revision, revision + 2, "the last file, and the end of its one fragment");
+    let what = "the first file again, the last file, and the end of its one fragment";
+    assert_eq!(network.view_revision, revision + 3, "{what}");
     assert_eq!(recorder.count(|record| record.is("FragmentDistributionStarted")), 5 + 1);
     assert_eq!(tracker.file(&first).await.unwrap().display_name, "first");
     for client in service.clients() {
