@@ -50,7 +50,7 @@ pub struct Deliverer {
 pub struct Ended;
 
 impl Deliverer {
-    /// Starts the thread. Fragments that cannot be read are reported to `unreadable`; `own` sets those aside that are damaged.
+    /// Starts the thread. Fragments whose bytes are gone are reported to `unreadable`; `own` sets those aside that are damaged.
     ///
     /// # Errors
     /// If the system gives no thread.
@@ -116,9 +116,20 @@ fn deliver_all(
                 if matches!(error, ReadError::Damaged(_)) {
                     own.set_aside(&[fragment]);
                 }
-                // The event loop has ended: so has the distribution.
-                let _ = unreadable.send(fragment);
+                if is_gone(&error) {
+                    // The event loop has ended: so has the distribution.
+                    let _ = unreadable.send(fragment);
+                }
             }
         }
+    }
+}
+
+/// Whether the tracker has to do without its copy. Any other error may pass: nobody is delivered to, so the attempt ends at its time, and
+/// the next one reads again.
+const fn is_gone(error: &ReadError) -> bool {
+    match error {
+        ReadError::Missing(_) | ReadError::Damaged(_) => true,
+        ReadError::Io { .. } | ReadError::Index { .. } => false,
     }
 }

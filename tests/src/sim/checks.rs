@@ -91,7 +91,7 @@ impl Cluster {
             if torrent.staged_count() > 0 {
                 return Unrest::some(Kind::Leaked, format!("{id} has staged fragments"));
             }
-            let held: BTreeSet<Hash> = node.disk.fragments.keys().copied().collect();
+            let held: BTreeSet<Hash> = node.disk.volume.fragments.keys().copied().collect();
             if held != tracker.view().inventory(id) {
                 return Unrest::some(
                     Kind::Divergent,
@@ -133,7 +133,7 @@ impl Cluster {
         if let Some((hash, _)) = tracker.view().fragments().find(|(hash, _)| is_lacking(hash)) {
             return Unrest::some(Kind::UnderReplicated, format!("{hash:?} lacks a copy"));
         }
-        let own = &self.tracker_node().disk.fragments;
+        let own = &self.tracker_node().disk.volume.fragments;
         if !degraded && !own.is_empty() {
             return Unrest::some(Kind::Leaked, "the tracker keeps bytes".into());
         }
@@ -233,7 +233,8 @@ impl Cluster {
         for (id, node) in self.torrent_nodes() {
             let state = node.running().map(|torrent| (torrent.is_registered(), torrent.view().revision()));
             let last: Vec<_> = node.notices.iter().rev().take(3).collect();
-            let _ = writeln!(report, "{id}: {state:?} {} fragments {last:?}", node.disk.fragments.len());
+            let _ =
+                writeln!(report, "{id}: {state:?} {} fragments {last:?}", node.disk.volume.fragments.len());
         }
         report
     }

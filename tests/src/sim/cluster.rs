@@ -164,9 +164,19 @@ impl Cluster {
 
     /// Adds our tracker and starts it.
     pub fn start_tracker(&mut self, config: TrackerConfig) {
-        let id = self.tracker_id();
-        let node = TrackerNode::new(&id, &self.topics, config);
-        self.add(&id, Node::Tracker(Box::new(node)));
+        let node = self.new_tracker(config);
+        self.start_tracker_with(node);
+    }
+
+    /// A tracker to be changed before [`Cluster::start_tracker_with`].
+    #[must_use]
+    pub fn new_tracker(&self, config: TrackerConfig) -> TrackerNode {
+        TrackerNode::new(&self.tracker_id(), &self.topics, config)
+    }
+
+    /// Adds this tracker and starts it.
+    pub fn start_tracker_with(&mut self, node: TrackerNode) {
+        self.add(&self.tracker_id(), Node::Tracker(Box::new(node)));
     }
 
     /// Adds one of our torrents and starts it.
@@ -296,7 +306,7 @@ impl Cluster {
     /// Uploads a file to our tracker, and of its bytes only what the service lacks.
     pub fn upload_what_is_missing(&mut self, content: Content) -> RequestId {
         let node = self.tracker_node();
-        let (view, own) = (&node.machine().view(), &node.disk.fragments);
+        let (view, own) = (&node.machine().view(), &node.disk.volume.fragments);
         let is_there = |fragment: &&Hash| own.contains_key(*fragment) || view.holder_count(fragment) > 0;
         let there: BTreeSet<Hash> = content.fragments().keys().filter(is_there).copied().collect();
         self.upload_bytes_of(content, |fragment| !there.contains(fragment))
@@ -341,7 +351,7 @@ impl Cluster {
     pub fn ask_to_remove(&mut self, hash: Hash) -> RequestId {
         let request = self.next_request();
         // From now on it may be gone.
-        let was_known = self.tracker_node().disk.view.file(&hash).is_some();
+        let was_known = self.tracker_node().disk.volume.view.file(&hash).is_some();
         self.ask_tracker(TrackerInput::FileRemovalRequested { request, hash });
         if was_known && self.outcome(request) == Some(&Outcome::Accepted) {
             self.removed.insert(hash);

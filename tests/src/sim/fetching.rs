@@ -56,8 +56,11 @@ impl Cluster {
         }
         match self.nodes.get(source) {
             Some(Node::Torrent(holder)) if holder.running().is_some() => {
-                let found = holder.disk.fragments.get(fragment).cloned();
-                if holder.disk.rotten.contains(fragment) {
+                if holder.disk.volume.is_unreadable {
+                    return Err(FetchError::Unreachable);
+                }
+                let found = holder.disk.volume.fragments.get(fragment).cloned();
+                if holder.disk.volume.rotten.contains(fragment) {
                     self.damage(source.as_str(), &[*fragment]);
                     return Err(FetchError::NotHeld);
                 }

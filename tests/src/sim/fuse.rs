@@ -44,6 +44,12 @@ impl Fuse {
         }
     }
 
+    /// The process ends here, whatever was planned.
+    pub const fn blow(&mut self) -> Blown {
+        self.is_blown = true;
+        Blown
+    }
+
     /// Whether the process has ended at a point.
     #[must_use]
     pub const fn is_blown(&self) -> bool {

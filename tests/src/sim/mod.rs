@@ -6,7 +6,7 @@
 //! | `happenings` | what happens to participants: cut off, stopped, fallen |
 //! | `broker`, `faults` | the bus, and what goes wrong on it |
 //! | `tracker_node`, `torrent_node`, `fuse` | the shells around the real machines, and where they may end |
-//! | `store` | the real store of fragments on a simulated disk, behind some torrents |
+//! | `volume`, `store` | what daemons keep, and in some lives the real store on a simulated disk that has to keep the same |
 //! | `spec_tracker`, `spec_torrent` | participants that know nothing but the specification |
 //! | `fetching` | what the tracker gets from holders to repair it |
 //! | `checks` | what must hold at rest, and over the whole trace |
@@ -30,6 +30,7 @@ mod store;
 mod time;
 mod torrent_node;
 mod tracker_node;
+mod volume;
 
 pub use broker::{Broker, Message, Order, Profile, Publication};
 pub use checks::Unrest;
@@ -46,3 +47,4 @@ pub use spec_tracker::SpecTracker;
 pub use store::RealStore;
 pub use torrent_node::{TorrentDisk, TorrentNode, TorrentSetup, Writes};
 pub use tracker_node::{Outcome, TrackerDisk, TrackerNode};
+pub use volume::Volume;

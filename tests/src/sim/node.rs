@@ -10,6 +10,7 @@ use super::spec_torrent::{SpecTorrent, Standing};
 use super::spec_tracker::SpecTracker;
 use super::torrent_node::TorrentNode;
 use super::tracker_node::TrackerNode;
+use super::volume::Volume;
 
 /// A participant: a real machine in its shell, or a hand-written one.
 #[derive(Debug)]
@@ -201,8 +202,8 @@ impl Node {
     #[must_use]
     pub fn has_good(&self, fragment: &Hash) -> bool {
         match self {
-            Self::Tracker(node) => node.disk.has_good(fragment),
-            Self::Torrent(node) => node.disk.has_good(fragment),
+            Self::Tracker(node) => node.disk.volume.has_good(fragment),
+            Self::Torrent(node) => node.disk.volume.has_good(fragment),
             Self::SpecTorrent(node) => {
                 node.stored.contains_key(fragment) || node.temporary.contains_key(fragment)
             }
@@ -214,9 +215,18 @@ impl Node {
     #[must_use]
     pub fn has_rotten(&self, fragment: &Hash) -> bool {
         match self {
-            Self::Tracker(node) => node.disk.rotten.contains(fragment),
-            Self::Torrent(node) => node.disk.rotten.contains(fragment),
+            Self::Tracker(node) => node.disk.volume.rotten.contains(fragment),
+            Self::Torrent(node) => node.disk.volume.rotten.contains(fragment),
             Self::SpecTracker(_) | Self::SpecTorrent(_) => false,
+        }
+    }
+
+    /// What it keeps, if it keeps it as a daemon of ours does.
+    pub const fn volume(&mut self) -> Option<&mut Volume> {
+        match self {
+            Self::Tracker(node) => Some(&mut node.disk.volume),
+            Self::Torrent(node) => Some(&mut node.disk.volume),
+            Self::SpecTracker(_) | Self::SpecTorrent(_) => None,
         }
     }
 

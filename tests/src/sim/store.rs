@@ -1,15 +1,18 @@
-//! The real store of fragments on a simulated disk, behind a torrent of some lives: what the torrent said that it has must be there after a
-//! power cut, whatever the disk made of the rest.
+//! The real store on a simulated disk, behind the daemons of some lives: what was said to be there must be there after a power cut,
+//! whatever the disk made of the rest.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use protocol::Hash;
-use storage::FragmentsOptions;
-use storage::fragments::Fragments;
+use distribution::view::{Change, View};
+use protocol::{Hash, Revision};
+use storage::engine::{Engine as _, Space};
+use storage::fragments::PutError;
+use storage::{FragmentsOptions, Store, StoreOptions};
 use uuid::Uuid;
 
+use super::fuse::Blown;
 use super::rng::Rng;
 
 #[path = "../../../crates/storage/tests/crash/simulated.rs"]
@@ -23,13 +26,14 @@ mod simulated;
 use simulated::{Fault, Random, Simulated};
 
 /// Small, so that there are many.
-const OPTIONS: FragmentsOptions = FragmentsOptions { segment_bytes: 8 << 10, reserve_bytes: 0 };
+const OPTIONS: StoreOptions =
+    StoreOptions { fragments: FragmentsOptions { segment_bytes: 8 << 10, reserve_bytes: 0 } };
 
 /// A store and the machine that it runs on.
 #[derive(Debug, Clone)]
 pub struct RealStore {
     machine: Simulated,
-    fragments: Fragments,
+    store: Store,
     id: Uuid,
 }
 
@@ -38,30 +42,38 @@ impl RealStore {
     #[must_use]
     pub fn new(rng: &mut Rng) -> Self {
         let (machine, id) = (Simulated::default(), Uuid::from_bytes(rng.bytes()));
-        let fragments = open(&machine, id);
-        Self { machine, fragments, id }
+        let store = open(&machine, id);
+        Self { machine, store, id }
     }
 
-    /// Stores a fragment, which must succeed.
+    /// Stores a fragment. Says whether it is stored: it is not where an earlier fault has spoilt the store.
     ///
     /// # Panics
-    /// If it does not.
-    pub fn put(&self, hash: Hash, data: Bytes) {
-        let stored = self.fragments.put_batch(vec![(hash, data)]);
-        assert!(stored.iter().all(Result::is_ok), "{stored:?}");
+    /// If it is not for any other reason.
+    pub fn put(&self, hash: Hash, data: Bytes) -> bool {
+        let stored = self.store.fragments().put_batch(vec![(hash, data)]).remove(0);
+        assert!(matches!(stored, Ok(()) | Err(PutError::Failed(_))), "{stored:?}");
+        stored.is_ok()
     }
 
-    /// Stores a fragment on a disk that is full.
+    /// Stores a fragment on a disk that fails: a write, or a sync. Says whether it is stored.
     ///
     /// # Panics
-    /// If the store says that it has it.
-    pub fn put_without_room(&self, hash: Hash, data: Bytes) {
-        self.fail_after(1, Fault::NoSpace);
-        let was_here = self.fragments.contains(&hash);
-        let stored = self.fragments.put_batch(vec![(hash, data)]);
+    /// If the store says so and does not have it, or has it and does not say so.
+    pub fn put_on_failing_disk(&self, hash: Hash, data: Bytes, rng: &mut Rng) -> bool {
+        let fragments = self.store.fragments();
+        let was_here = fragments.contains(&hash);
+        let fault = if rng.chance(1, 2) { Fault::NoSpace } else { Fault::Io };
+        self.fail_after(1 + rng.below(3) as u64, fault);
+        let stored = fragments.put_batch(vec![(hash, data)]).remove(0);
         self.machine.with(|machine| machine.fault_at = None);
-        assert!(was_here || stored.iter().all(Result::is_err), "{hash:?} is stored on a full disk");
-        assert_eq!(was_here, self.fragments.contains(&hash), "a put that failed left something");
+        if let Err(error) = &stored {
+            let is_of_the_disk =
+                matches!(error, PutError::NoSpace { .. } | PutError::Io { .. } | PutError::Failed(_));
+            assert!(is_of_the_disk, "{error}");
+        }
+        assert_eq!(fragments.contains(&hash), was_here || stored.is_ok(), "{hash:?} after {stored:?}");
+        stored.is_ok()
     }
 
     fn fail_after(&self, calls: u64, fault: Fault) {
@@ -73,7 +85,7 @@ impl RealStore {
     /// # Panics
     /// If it does not.
     pub fn delete(&self, fragments: &[Hash]) {
-        self.fragments.delete_batch(fragments).expect("the disk works");
+        self.store.fragments().delete_batch(fragments).expect("the disk works");
     }
 
     /// Bits of a fragment flip.
@@ -82,31 +94,67 @@ impl RealStore {
     /// If the store does not find that when it reads.
     pub fn rot(&self, hash: &Hash, data: &[u8]) {
         self.machine.rot(data);
-        assert!(self.fragments.read(hash).is_err(), "{hash:?} is handed out as if it were good");
+        assert!(self.store.fragments().read(hash).is_err(), "{hash:?} is handed out as if it were good");
     }
 
-    /// Fragments that were found to be bad are set aside.
+    /// Fragments that were found to be bad are set aside. A store that writes no more cannot, and serves them as little.
     ///
     /// # Panics
     /// If they are still here.
     pub fn set_aside(&self, fragments: &[Hash]) {
-        self.fragments.quarantine(fragments).expect("the disk works");
-        assert!(!fragments.iter().any(|hash| self.fragments.contains(hash)), "set aside, and still here");
+        drop(self.store.fragments().quarantine(fragments));
+        let is_here = |hash: &Hash| self.store.fragments().contains(hash);
+        assert!(!fragments.iter().any(is_here), "set aside, and still here");
+    }
+
+    /// Writes changes of the view.
+    pub fn write(&self, changes: &[Change], revision: Revision) {
+        // A store that writes no more says so again at the next flush, and then the process ends.
+        drop(self.store.view().apply(changes, revision));
+    }
+
+    /// Makes the view durable, or fails to.
+    ///
+    /// # Errors
+    /// If the store writes no more.
+    pub fn flush(&self, is_to_fail: bool) -> Result<(), Blown> {
+        if is_to_fail {
+            self.fail_after(1, Fault::Io);
+        }
+        let flushed = self.store.flush();
+        self.machine.with(|machine| machine.fault_at = None);
+        flushed.map_err(|_| Blown)
     }
 
     /// The power fails, somewhere in the middle of these writes if there are any. Of what was not synced, anything is left.
     pub fn fall(&mut self, under_way: impl IntoIterator<Item = (Hash, Bytes)>, rng: &mut Rng) {
         self.fail_after(1 + rng.below(8) as u64, Fault::Crash);
-        drop(self.fragments.put_batch(under_way.into_iter().collect()));
-        let keeps_index = rng.chance(3, 4);
-        self.machine = self.machine.after_crash(&mut Random(rng.next() | 1), keeps_index);
-        self.fragments = open(&self.machine, self.id);
+        drop(self.store.fragments().put_batch(under_way.into_iter().collect()));
+        if rng.chance(1, 2) {
+            drop(self.store.flush());
+        }
+        self.machine = self.machine.after_crash(&mut Random(rng.next() | 1), true);
+        if rng.chance(1, 4) {
+            // The index is only a shortcut to what stands in the segments.
+            let cleared = self.machine.clear(Space::Index).and_then(|()| self.machine.flush());
+            cleared.expect("the disk works");
+        }
+        self.store = open(&self.machine, self.id);
     }
 
     /// The process ends and starts again, and the machine goes on.
     pub fn restart(&mut self) {
         self.machine = self.machine.after_kill();
-        self.fragments = open(&self.machine, self.id);
+        self.store = open(&self.machine, self.id);
+    }
+
+    /// The view that it has.
+    ///
+    /// # Panics
+    /// If it cannot be read.
+    #[must_use]
+    pub fn view(&self) -> View {
+        self.store.view().load().expect("a view on whatever a crash left")
     }
 
     /// Everything that it lists and can read.
@@ -115,13 +163,14 @@ impl RealStore {
     /// If it cannot be listed.
     #[must_use]
     pub fn content(&self) -> BTreeMap<Hash, Bytes> {
-        let listed = self.fragments.inventory().map(|entry| entry.expect("the index works").0);
+        let fragments = self.store.fragments();
+        let listed = fragments.inventory().map(|entry| entry.expect("the index works").0);
         let listed: Vec<Hash> = listed.collect();
-        listed.into_iter().filter_map(|hash| Some((hash, self.fragments.read(&hash).ok()?))).collect()
+        listed.into_iter().filter_map(|hash| Some((hash, fragments.read(&hash).ok()?))).collect()
     }
 }
 
-fn open(machine: &Simulated, id: Uuid) -> Fragments {
+fn open(machine: &Simulated, id: Uuid) -> Store {
     let (disk, engine) = (Arc::new(machine.clone()), Arc::new(machine.clone()));
-    Fragments::open(disk, engine, id, OPTIONS).expect("a store opens on whatever a crash left").0
+    Store::open_on(disk, engine, id, OPTIONS).expect("a store opens on whatever a crash left")
 }

@@ -4,7 +4,7 @@
 //! the daemon gathers those until its next heartbeat or join. Or some of both do: nobody knows what a disk has done before it is asked.
 //! What was persisted is replayed into a second view, which must equal the machine's own after every step.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,8 +21,8 @@ use uuid::Uuid;
 use super::broker::Publication;
 use super::fuse::{Blown, Fuse};
 use super::rng::Rng;
-use super::store::RealStore;
 use super::tracker_node::is_checked_in_full;
+use super::volume::Volume;
 
 /// How the disk behaves when a fragment is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,78 +40,10 @@ pub struct TorrentDisk {
     pub instance: InstanceId,
     /// Starts so far.
     pub incarnation: Incarnation,
-    /// The view as it was persisted.
-    pub view: View,
-    /// The fragment store.
-    pub fragments: BTreeMap<Hash, Bytes>,
+    /// The view and the fragments.
+    pub volume: Volume,
     /// The tracker in charge.
     pub remembered: RememberedTracker,
-    /// Fragments whose bytes have gone bad, which nobody has found yet.
-    pub rotten: BTreeSet<Hash>,
-    /// The real store, which has to have the same fragments; without one they are only remembered here.
-    pub store: Option<RealStore>,
-}
-
-impl TorrentDisk {
-    /// The fragments whose bytes may go bad. On a disk with a real store they are looked for by their content, so it must be unmistakable.
-    pub fn that_may_rot(&self) -> impl Iterator<Item = Hash> {
-        let is_unmistakable = |data: &Bytes| data.len() > 64 && data.iter().any(|byte| *byte != data[0]);
-        let is_found = move |data: &Bytes| self.store.is_none() || is_unmistakable(data);
-        self.fragments.iter().filter(move |(_, data)| is_found(data)).map(|(hash, _)| *hash)
-    }
-
-    /// The bytes of a fragment go bad.
-    pub fn rot(&mut self, fragment: Hash) {
-        if let (Some(store), Some(data)) = (&self.store, self.fragments.get(&fragment))
-            && !self.rotten.contains(&fragment)
-        {
-            store.rot(&fragment, data);
-        }
-        self.rotten.insert(fragment);
-    }
-
-    fn delete(&mut self, fragments: &[Hash]) {
-        if let Some(store) = &self.store {
-            store.delete(fragments);
-        }
-        self.forget(fragments);
-    }
-
-    fn forget(&mut self, fragments: &[Hash]) {
-        for fragment in fragments {
-            self.fragments.remove(fragment);
-            self.rotten.remove(fragment);
-        }
-    }
-
-    fn put(&mut self, fragment: Hash, data: Bytes) {
-        if let Some(store) = &self.store {
-            store.put(fragment, data.clone());
-        }
-        self.fragments.insert(fragment, data);
-    }
-
-    /// The real store was opened again: it must have all that it was known to have, and may have some of what it was being told.
-    fn compare(&mut self, under_way: &BTreeMap<Hash, Bytes>) {
-        let Some(store) = &self.store else { return };
-        let found = store.content();
-        for fragment in self.fragments.keys() {
-            let is_there = found.contains_key(fragment);
-            assert_ne!(is_there, self.rotten.contains(fragment), "{fragment:?} was stored, or was bad");
-        }
-        for (fragment, data) in &found {
-            let known = self.fragments.get(fragment).or_else(|| under_way.get(fragment));
-            assert_eq!(known, Some(data), "{fragment:?} was deleted, or never stored");
-        }
-        // What went bad may be listed or not. It is found at the first reading of all, here or there.
-        self.fragments.extend(found);
-    }
-
-    /// Whether the bytes of a fragment are there and good.
-    #[must_use]
-    pub fn has_good(&self, fragment: &Hash) -> bool {
-        self.fragments.contains_key(fragment) && !self.rotten.contains(fragment)
-    }
 }
 
 #[derive(Debug)]
@@ -149,8 +81,6 @@ pub struct TorrentNode {
     under_way: Vec<Write>,
     /// The view with the changes that are not durable yet.
     written: View,
-    /// Those changes, in steps.
-    unflushed: Vec<(Vec<Change>, Revision)>,
     /// Where the process ends.
     pub fuse: Fuse,
     /// Fragments that it deleted on an order and that nobody has looked at yet.
@@ -180,7 +110,6 @@ impl TorrentNode {
             machine: None,
             under_way: Vec::new(),
             written: View::new(),
-            unflushed: Vec::new(),
             fuse: Fuse::default(),
             deleted: Vec::new(),
             notices: Vec::new(),
@@ -194,11 +123,8 @@ impl TorrentNode {
         TorrentDisk {
             instance: InstanceId(Uuid::from_bytes(rng.bytes())),
             incarnation: Incarnation(0),
-            view: View::new(),
-            fragments: BTreeMap::new(),
+            volume: Volume::default(),
             remembered: RememberedTracker::default(),
-            rotten: BTreeSet::new(),
-            store: None,
         }
     }
 
@@ -214,15 +140,11 @@ impl TorrentNode {
             zone: self.setup.zone.clone(),
             limits: self.setup.limits,
         };
+        self.disk.volume.restart();
         let stored: Vec<(Hash, u64)> =
-            self.disk.fragments.iter().map(|(hash, data)| (*hash, data.len() as u64)).collect();
-        let (view, remembered) = (self.disk.view.clone(), self.disk.remembered);
-        if let Some(store) = &mut self.disk.store {
-            store.restart();
-            self.disk.compare(&BTreeMap::new());
-        }
+            self.disk.volume.fragments.iter().map(|(hash, data)| (*hash, data.len() as u64)).collect();
+        let (view, remembered) = (self.disk.volume.view.clone(), self.disk.remembered);
         self.written = view.clone();
-        self.unflushed.clear();
         self.fuse.replace();
         self.machine = Some(Torrent::new(config, view, stored, remembered, rng.bytes()));
         self.checked = None;
@@ -232,30 +154,16 @@ impl TorrentNode {
     pub fn crash(&mut self) {
         self.machine = None;
         self.under_way.clear();
-        self.unflushed.clear();
+        self.disk.volume.crash();
     }
 
     /// The process ends at once, and of what was not known to be on the disk, anything may be: the first of the changes, any of the writes.
     pub fn fall(&mut self, rng: &mut Rng) {
-        let kept = rng.below(self.unflushed.len() + 1);
-        for (changes, revision) in self.unflushed.drain(..kept) {
-            for change in &changes {
-                self.disk.view.apply(change).expect("it was applied before");
-            }
-            self.disk.view.set_revision(revision);
-        }
         let under_way = std::mem::take(&mut self.under_way).into_iter();
         let under_way = under_way.filter(|write| Hash::of(&write.data) == write.fragment);
-        let mut under_way: BTreeMap<Hash, Bytes> =
-            under_way.map(|write| (write.fragment, write.data)).collect();
-        under_way.retain(|_, _| self.writes != Writes::Fail);
-        if let Some(store) = &mut self.disk.store {
-            store.fall(under_way.clone(), rng);
-            self.disk.compare(&under_way);
-        } else {
-            under_way.retain(|_, _| rng.chance(1, 3));
-            self.disk.fragments.extend(under_way);
-        }
+        let under_way = under_way.map(|write| (write.fragment, write.data)).collect();
+        self.disk.volume.is_failing = self.writes == Writes::Fail;
+        self.disk.volume.fall(under_way, rng);
         self.crash();
     }
 
@@ -306,17 +214,15 @@ impl TorrentNode {
 
     /// The bytes of these fragments go bad: the store finds it and sets them aside, and the machine is told.
     pub fn damage(&mut self, fragments: &[Hash], now: Moment, rng: &mut Rng) -> Vec<Publication> {
-        if let Some(store) = &self.disk.store {
-            store.set_aside(fragments);
-        }
-        self.disk.forget(fragments);
+        self.disk.volume.set_aside(fragments);
         self.input(TorrentInput::Damaged { fragments: fragments.to_vec() }, now, rng)
     }
 
     /// Everything is read: what has gone bad is found.
     pub fn scrub(&mut self, now: Moment, rng: &mut Rng) -> Vec<Publication> {
-        let found: Vec<Hash> = self.disk.rotten.iter().copied().collect();
-        if found.is_empty() { Vec::new() } else { self.damage(&found, now, rng) }
+        let volume = &self.disk.volume;
+        let found: Vec<Hash> = volume.rotten.iter().copied().collect();
+        if found.is_empty() || volume.is_unreadable { Vec::new() } else { self.damage(&found, now, rng) }
     }
 
     /// When the next write is done.
@@ -331,17 +237,15 @@ impl TorrentNode {
             return Vec::new();
         };
         let Write { fragment, data, .. } = self.under_way.remove(place);
-        let result = if self.writes == Writes::Fail {
-            if let Some(store) = &self.disk.store {
-                store.put_without_room(fragment, data);
-            }
-            Err("the disk is full".to_owned())
-        } else if Hash::of(&data) != fragment {
+        let (volume, size_bytes) = (&mut self.disk.volume, data.len() as u64);
+        let result = if Hash::of(&data) != fragment {
             Err("the bytes do not match the hash".to_owned())
         } else {
-            let size_bytes = data.len() as u64;
-            self.disk.put(fragment, data);
-            Ok(size_bytes)
+            let is_stored = match self.writes {
+                Writes::Within(_) => volume.put(fragment, data),
+                Writes::Fail => volume.put_on_failing_disk(fragment, data, rng),
+            };
+            is_stored.then_some(size_bytes).ok_or_else(|| "the disk is full".to_owned())
         };
         self.input(TorrentInput::Stored { fragment, result }, now, rng)
     }
@@ -392,7 +296,7 @@ impl TorrentNode {
                     // The view that no longer needs them is durable before they go.
                     self.flush()?;
                     self.fuse.point()?;
-                    self.disk.delete(&fragments);
+                    self.disk.volume.delete(&fragments);
                     self.deleted.extend(fragments);
                     self.fuse.point()?;
                 }
@@ -418,7 +322,7 @@ impl TorrentNode {
             assert!(applied.is_ok(), "{}: {change:?} cannot be replayed: {applied:?}", self.id);
         }
         self.written.set_revision(revision);
-        self.unflushed.push((changes, revision));
+        self.disk.volume.write(changes, revision);
     }
 
     fn remember(&mut self, remembered: RememberedTracker) {
@@ -433,11 +337,9 @@ impl TorrentNode {
 
     fn flush(&mut self) -> Result<(), Blown> {
         self.fuse.point()?;
-        for (changes, revision) in std::mem::take(&mut self.unflushed) {
-            for change in &changes {
-                self.disk.view.apply(change).expect("it was applied before");
-            }
-            self.disk.view.set_revision(revision);
+        self.disk.volume.is_failing = self.writes == Writes::Fail;
+        if self.disk.volume.flush().is_err() {
+            return Err(self.fuse.blow());
         }
         self.fuse.point()
     }
@@ -446,16 +348,16 @@ impl TorrentNode {
     fn check_promise(&self, event: &TorrentEvent) {
         match event {
             TorrentEvent::FragmentDistributionObtained(body) => {
-                let is_there = self.disk.fragments.contains_key(&body.hash);
+                let is_there = self.disk.volume.fragments.contains_key(&body.hash);
                 assert!(is_there, "{} says that it has {:?}", self.id, body.hash);
             }
             TorrentEvent::ClientJoinRequested(body) => {
                 let missing =
-                    body.stored_fragments.keys().find(|hash| !self.disk.fragments.contains_key(*hash));
+                    body.stored_fragments.keys().find(|hash| !self.disk.volume.fragments.contains_key(*hash));
                 assert!(missing.is_none(), "{} lists {missing:?}", self.id);
             }
             TorrentEvent::ClientHeartbeat(body) => {
-                let durable = self.disk.view.revision();
+                let durable = self.disk.volume.view.revision();
                 assert!(
                     body.revision <= durable,
                     "{} confirms {}, and {durable} is durable",
@@ -476,7 +378,12 @@ impl TorrentNode {
         let (mine, persisted) = (machine.view(), &self.written);
         let now = (mine.revision(), mine.digest());
         assert_eq!(now, (persisted.revision(), persisted.digest()), "{}: memory, disk", self.id);
-        assert_eq!(machine.stored_count(), self.disk.fragments.len() as u64, "{}: inventory, disk", self.id);
+        assert_eq!(
+            machine.stored_count(),
+            self.disk.volume.fragments.len() as u64,
+            "{}: inventory, disk",
+            self.id
+        );
         if self.checked.replace(now) != Some(now) && is_checked_in_full(mine) {
             mine.check_invariants().unwrap_or_else(|violation| panic!("{}: {violation}", self.id));
             assert!(mine == persisted, "{}: what was persisted does not reproduce the view", self.id);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use distribution::tracker::FetchError;
-use distribution::view::{Change, FileInfo, View};
+use distribution::view::{FileInfo, View};
 use distribution::{Audience, Moment, RequestId, Tracker, TrackerCommand, TrackerConfig, TrackerInput};
 use protocol::event::{FragmentDistributionDelivered, TrackerEnvelope, TrackerEvent, TrackerGoodbye};
 use protocol::{ClientId, Epoch, EventId, EventKind, Hash, Heard, InstanceId, Revision, Topics};
@@ -14,26 +14,15 @@ use super::broker::Publication;
 use super::fetching::Fetch;
 use super::fuse::{Blown, Fuse};
 use super::rng::Rng;
+use super::volume::Volume;
 
 /// What survives a crash.
 #[derive(Debug, Clone, Default)]
 pub struct TrackerDisk {
     /// The highest epoch used.
     pub epoch: Epoch,
-    /// The view as it was persisted.
-    pub view: View,
-    /// The tracker's own bytes.
-    pub fragments: BTreeMap<Hash, Bytes>,
-    /// Those whose bytes have gone bad, which nobody has found yet.
-    pub rotten: BTreeSet<Hash>,
-}
-
-impl TrackerDisk {
-    /// Whether the bytes of a fragment are there and good.
-    #[must_use]
-    pub fn has_good(&self, fragment: &Hash) -> bool {
-        self.fragments.contains_key(fragment) && !self.rotten.contains(fragment)
-    }
+    /// The view and the tracker's own fragments.
+    pub volume: Volume,
 }
 
 /// How a request of the tracker's API ended.
@@ -68,8 +57,6 @@ pub struct TrackerNode {
     pub fetches: Vec<Fetch>,
     /// Fragments whose bytes it got from holders: where nobody takes another copy it lets go of them again.
     pub fetched: BTreeSet<Hash>,
-    /// Changes that are not durable yet, in steps.
-    unflushed: Vec<(Vec<Change>, Revision)>,
     /// Where the process ends.
     pub fuse: Fuse,
     /// Fragments whose bytes it let go of and that nobody has looked at yet.
@@ -94,7 +81,6 @@ impl TrackerNode {
             is_full: false,
             fetches: Vec::new(),
             fetched: BTreeSet::new(),
-            unflushed: Vec::new(),
             fuse: Fuse::default(),
             deleted: Vec::new(),
             checked: None,
@@ -103,8 +89,9 @@ impl TrackerNode {
 
     /// Starts the daemon on what the disk holds.
     pub fn start(&mut self, rng: &mut Rng) {
-        let own: Vec<Hash> = self.disk.fragments.keys().copied().collect();
-        let machine = Tracker::new(self.config.clone(), self.disk.view.clone(), own, rng.bytes());
+        self.disk.volume.restart();
+        let own: Vec<Hash> = self.disk.volume.fragments.keys().copied().collect();
+        let machine = Tracker::new(self.config.clone(), self.disk.volume.view.clone(), own, rng.bytes());
         self.machine = Some(machine.expect("a view with the configured fragment size"));
         self.checked = None;
         self.stepped_down = None;
@@ -115,14 +102,12 @@ impl TrackerNode {
     pub fn crash(&mut self) {
         self.machine = None;
         self.fetches.clear();
-        self.unflushed.clear();
+        self.disk.volume.crash();
     }
 
     /// The process ends at once, and of the changes that were not known to be on the disk, the first may be.
     pub fn fall(&mut self, rng: &mut Rng) {
-        let kept = rng.below(self.unflushed.len() + 1);
-        let kept: Vec<_> = self.unflushed.drain(..kept).collect();
-        kept.iter().for_each(|(changes, revision)| self.make_durable(changes, *revision));
+        self.disk.volume.fall(BTreeMap::new(), rng);
         self.crash();
     }
 
@@ -184,16 +169,17 @@ impl TrackerNode {
             if self.fuse.point().is_err() {
                 return Vec::new();
             }
-            if !self.disk.rotten.contains(&fragment) {
-                self.disk.fragments.insert(fragment, data);
+            if !self.disk.volume.rotten.contains(&fragment) {
+                self.disk.volume.put(fragment, data);
                 self.fetched.remove(&fragment);
             }
         }
         let said = self.input(TrackerInput::FileUploaded { request, hash, file }, now);
         if let Some(Outcome::Refused(_)) = self.outcomes.get(&request) {
-            let view = &self.disk.view;
-            let unused = wanted.iter().filter(|fragment| !view.is_in_a_file(fragment));
-            unused.for_each(|fragment| drop(self.disk.fragments.remove(fragment)));
+            let view = &self.disk.volume.view;
+            let unused = wanted.into_iter().filter(|fragment| !view.is_in_a_file(fragment));
+            let unused: Vec<Hash> = unused.collect();
+            self.disk.volume.delete(&unused);
         }
         said
     }
@@ -218,8 +204,8 @@ impl TrackerNode {
                 return Err(FetchError::NotStored);
             }
             let is_right = Hash::of(&data) == fragment;
-            if is_right && !self.disk.rotten.contains(&fragment) {
-                self.disk.fragments.insert(fragment, data);
+            if is_right && !self.disk.volume.rotten.contains(&fragment) {
+                self.disk.volume.put(fragment, data);
                 self.fetched.insert(fragment);
             }
             if is_right { Ok(()) } else { Err(FetchError::NotHeld) }
@@ -229,9 +215,14 @@ impl TrackerNode {
 
     /// Everything is read: what has gone bad is found and set aside.
     pub fn scrub(&mut self, now: Moment) -> Vec<Publication> {
-        let found = std::mem::take(&mut self.disk.rotten);
-        let found = found.into_iter().filter(|fragment| self.disk.fragments.remove(fragment).is_some());
-        let found: Vec<Hash> = found.collect();
+        let volume = &mut self.disk.volume;
+        if volume.is_unreadable {
+            return Vec::new();
+        }
+        let found = volume.rotten.iter().filter(|fragment| volume.fragments.contains_key(*fragment));
+        let found: Vec<Hash> = found.copied().collect();
+        volume.rotten.clear();
+        volume.set_aside(&found);
         found.into_iter().flat_map(|fragment| self.unreadable(fragment, now)).collect()
     }
 
@@ -266,7 +257,10 @@ impl TrackerNode {
         let mut epoch_used = None;
         while let Some(command) = machine.next_command() {
             match command {
-                TrackerCommand::Persist { changes, revision } => self.unflushed.push((changes, revision)),
+                TrackerCommand::Persist { changes, revision } => {
+                    assert!(revision >= self.disk.volume.written_revision(), "{}: {revision} again", self.id);
+                    self.disk.volume.write(changes, revision);
+                }
                 TrackerCommand::RememberEpoch { epoch } => epoch_used = Some(epoch),
                 TrackerCommand::Say { .. }
                 | TrackerCommand::Deliver { .. }
@@ -277,27 +271,19 @@ impl TrackerNode {
                 | TrackerCommand::StepDown { .. } => then.push(command),
             }
         }
-        if epoch_used.is_some() || !self.unflushed.is_empty() {
+        if epoch_used.is_some() || self.disk.volume.is_unflushed() {
             self.fuse.point()?;
             if let Some(epoch) = epoch_used {
                 assert!(epoch > self.disk.epoch, "{}: {epoch} after {}", self.id, self.disk.epoch);
                 self.disk.epoch = epoch;
             }
-            for (changes, revision) in std::mem::take(&mut self.unflushed) {
-                self.make_durable(&changes, revision);
+            self.disk.volume.is_failing = self.is_full;
+            if self.disk.volume.flush().is_err() {
+                return Err(self.fuse.blow());
             }
             self.fuse.point()?;
         }
         then.into_iter().try_for_each(|command| self.carry_out_one(command, said, unreadable, now))
-    }
-
-    fn make_durable(&mut self, changes: &[Change], revision: Revision) {
-        assert!(revision >= self.disk.view.revision(), "{}: {revision} again", self.id);
-        for change in changes {
-            let applied = self.disk.view.apply(change);
-            assert!(applied.is_ok(), "{}: {change:?} cannot be replayed: {applied:?}", self.id);
-        }
-        self.disk.view.set_revision(revision);
     }
 
     fn carry_out_one(
@@ -311,7 +297,7 @@ impl TrackerNode {
             TrackerCommand::Persist { .. } | TrackerCommand::RememberEpoch { .. } => {}
             TrackerCommand::Say { to, envelope, event } => {
                 self.fuse.point()?;
-                let durable = self.disk.view.revision();
+                let durable = self.disk.volume.view.revision();
                 assert!(
                     envelope.revision.is_none_or(|revision| revision <= durable),
                     "{} says {envelope:?}, and {durable} is durable",
@@ -325,10 +311,13 @@ impl TrackerNode {
             }
             TrackerCommand::Deliver { to, envelope, fragment, receivers, is_repeated: _ } => {
                 self.fuse.point()?;
-                if self.disk.rotten.remove(&fragment) {
-                    self.disk.fragments.remove(&fragment);
+                if self.disk.volume.is_unreadable {
+                    return Ok(());
                 }
-                let Some(data) = self.disk.fragments.get(&fragment).cloned() else {
+                if self.disk.volume.rotten.contains(&fragment) {
+                    self.disk.volume.set_aside(&[fragment]);
+                }
+                let Some(data) = self.disk.volume.fragments.get(&fragment).cloned() else {
                     unreadable.push(fragment);
                     return Ok(());
                 };
@@ -341,12 +330,9 @@ impl TrackerNode {
             }
             TrackerCommand::Discard { fragments } => {
                 self.fuse.point()?;
-                for fragment in fragments {
-                    self.disk.fragments.remove(&fragment);
-                    self.disk.rotten.remove(&fragment);
-                    self.discarded.push(fragment);
-                    self.deleted.push(fragment);
-                }
+                self.disk.volume.delete(&fragments);
+                self.discarded.extend(&fragments);
+                self.deleted.extend(fragments);
                 self.fuse.point()?;
             }
             TrackerCommand::Fetch { fragment, endpoints, .. } => {
@@ -366,7 +352,7 @@ impl TrackerNode {
 
     fn check(&mut self) {
         let Some(machine) = &self.machine else { return };
-        let (mine, persisted) = (machine.view(), &self.disk.view);
+        let (mine, persisted) = (machine.view(), &self.disk.volume.view);
         let now = (mine.revision(), mine.digest());
         assert_eq!(now, (persisted.revision(), persisted.digest()), "{}: memory, disk", self.id);
         if self.checked.replace(now) != Some(now) && is_checked_in_full(mine) {

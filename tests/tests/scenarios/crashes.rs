@@ -53,7 +53,7 @@ fn a_torrent_crashes_after_the_bytes_are_durable_and_before_it_said_so() {
     let t1 = client("t1");
     cluster.broker.faults.rules = vec![Rule::lose(EventKind::FragmentDistributionObtained).from(&t1)];
     let file = cluster.put_random(3);
-    cluster.run_until("t1 has them", |cluster| cluster.torrent_node("t1").disk.fragments.len() == 3);
+    cluster.run_until("t1 has them", |cluster| cluster.torrent_node("t1").disk.volume.fragments.len() == 3);
     cluster.crash("t1");
     cluster.broker.faults.rules.clear();
     cluster.restart("t1");
@@ -68,7 +68,7 @@ fn a_torrent_crashes_while_it_writes() {
     let mut cluster = Cluster::with_torrents(5, &["t1", "t2"]);
     cluster.torrent_node_mut("t1").writes = Writes::Within(Duration::from_secs(3));
     let file = cluster.put_random(20);
-    cluster.run_until("t1 has some", |cluster| cluster.torrent_node("t1").disk.fragments.len() == 5);
+    cluster.run_until("t1 has some", |cluster| cluster.torrent_node("t1").disk.volume.fragments.len() == 5);
     cluster.crash("t1");
     cluster.restart("t1");
     cluster.settle();

@@ -46,7 +46,7 @@ fn a_torrent_whose_fragment_went_bad_is_no_longer_named_as_its_holder() {
     assert_eq!((lists.len(), lists[joins].len()), (joins + 1, 3), "one more join, without it");
     assert!(is_named(&cluster, "t2", &bad), "the good copy counts");
     assert!(is_named(&cluster, "t1", &bad), "and is where the new one comes from");
-    assert!(cluster.torrent_node("t1").disk.fragments.contains_key(&bad));
+    assert!(cluster.torrent_node("t1").disk.volume.fragments.contains_key(&bad));
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn a_staged_fragment_that_went_bad_is_brought_again_while_the_tracker_has_its_by
     assert_eq!(cluster.torrent("t1").staged_count(), 0);
     cluster.settle();
     assert_eq!(cluster.tracker().view().fewest_holders(&file), Some(2));
-    assert!(cluster.torrent_node("t1").disk.fragments.contains_key(&bad));
+    assert!(cluster.torrent_node("t1").disk.volume.fragments.contains_key(&bad));
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn what_is_being_stored_again_is_not_given_up_for_the_damage_of_before() {
     cluster.damage("t1", &[bad]);
     assert!(cluster.torrent_node("t1").is_writing() && cluster.torrent("t1").is_registered());
     cluster.settle();
-    assert!(cluster.torrent_node("t1").disk.fragments.contains_key(&bad));
+    assert!(cluster.torrent_node("t1").disk.volume.fragments.contains_key(&bad));
     assert_eq!(cluster.tracker().view().fewest_holders(&file), Some(2));
 }
 

@@ -104,7 +104,7 @@ fn fewer_torrents_than_copies_leave_the_bytes_with_the_tracker_until_one_more_re
     cluster.run_for(Duration::from_secs(300));
     assert_eq!(cluster.tracker().view().fewest_holders(&file), Some(1));
     assert_eq!(cluster.tracker().undistributed(), 10);
-    assert_eq!(cluster.tracker_node().disk.fragments.len(), 10);
+    assert_eq!(cluster.tracker_node().disk.volume.fragments.len(), 10);
     cluster.start_torrent("t2");
     let started = cluster.now;
     cluster.run_until("the second copies are there", |cluster| {
@@ -112,7 +112,7 @@ fn fewer_torrents_than_copies_leave_the_bytes_with_the_tracker_until_one_more_re
     });
     assert!(cluster.now.since(started) < Duration::from_secs(2), "{:?}", cluster.now.since(started));
     cluster.settle();
-    assert!(cluster.tracker_node().disk.fragments.is_empty());
+    assert!(cluster.tracker_node().disk.volume.fragments.is_empty());
 }
 
 #[test]
@@ -166,8 +166,8 @@ fn a_torrent_that_loses_its_disk_after_it_obtained_does_not_count() {
     cluster.torrent_node_mut("t1").disk = empty;
     cluster.restart("t1");
     cluster.settle();
-    assert!(cluster.torrent_node("t1").disk.fragments.contains_key(&fragment));
-    assert!(cluster.torrent_node("t2").disk.fragments.contains_key(&fragment));
+    assert!(cluster.torrent_node("t1").disk.volume.fragments.contains_key(&fragment));
+    assert!(cluster.torrent_node("t2").disk.volume.fragments.contains_key(&fragment));
     let counted_on =
         |notice: &Notice| matches!(notice, Notice::Unregistered(why) if why.contains("counts on"));
     assert!(!cluster.torrent_node("t1").notices.iter().any(counted_on), "nobody counted on it");
@@ -216,7 +216,7 @@ fn own_bytes_that_cannot_be_read_stop_their_distribution_alone() {
     let mut cluster = Cluster::with_torrents(13, &["t1", "t2"]);
     let file = cluster.put_random(3);
     let fragment = fragment_of(&cluster, &file);
-    cluster.tracker_node_mut().disk.fragments.remove(&fragment);
+    cluster.tracker_node_mut().disk.volume.fragments.remove(&fragment);
     cluster.run_for(Duration::from_secs(60));
     let view = cluster.tracker().view();
     assert_eq!(view.holder_count(&fragment), 0);
@@ -246,7 +246,7 @@ pub fn an_obtained_of_before_the_disk_was_lost_does_not_count() {
     let end = cluster.now + Duration::from_secs(20);
     while cluster.now < end {
         let is_named = cluster.tracker().view().holds(&client("t1"), &fragment);
-        let is_there = cluster.torrent_node("t1").disk.fragments.contains_key(&fragment);
+        let is_there = cluster.torrent_node("t1").disk.volume.fragments.contains_key(&fragment);
         assert!(is_there || !is_named, "it is named for what was on its former disk");
         cluster.step();
     }

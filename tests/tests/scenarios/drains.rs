@@ -88,7 +88,7 @@ fn with_a_copy_everywhere_a_torrent_that_is_emptied_is_not_one_of_them() {
     cluster.drain("t1", true);
     let file = cluster.put_random(10);
     cluster.settle();
-    assert!(cluster.tracker_node().disk.fragments.is_empty());
+    assert!(cluster.tracker_node().disk.volume.fragments.is_empty());
     assert_eq!(cluster.tracker().view().fewest_holders(&file), Some(2));
     cluster.drain("t1", false);
     cluster.settle();

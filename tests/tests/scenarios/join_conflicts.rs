@@ -48,14 +48,14 @@ fn accepted(cluster: &Cluster, torrent: &str) -> protocol::event::ClientJoinAcce
 fn bring(node: &mut TorrentNode, content: &Content, stored: bool) {
     bring_file(node, content.hash(), content.file().clone());
     if stored {
-        node.disk.fragments.extend(content.fragments().clone());
+        node.disk.volume.fragments.extend(content.fragments().clone());
     }
 }
 
 fn bring_file(node: &mut TorrentNode, hash: Hash, file: FileInfo) {
     let size = Change::FragmentSizeSet { fragment_size_bytes: FRAGMENT_SIZE_BYTES };
-    node.disk.view.apply(&size).unwrap();
-    node.disk.view.apply(&Change::FilePublished { hash, file }).unwrap();
+    node.disk.volume.view.apply(&size).unwrap();
+    node.disk.volume.view.apply(&Change::FilePublished { hash, file }).unwrap();
 }
 
 fn content(seed: u8, length: usize) -> Content {
@@ -67,10 +67,10 @@ fn content(seed: u8, length: usize) -> Content {
 fn client_join_alternative_3_denied_for_another_fragment_size() {
     let mut cluster = Cluster::with_torrents(1, &[]);
     let mut node = cluster.new_torrent("t1");
-    node.disk.view.apply(&Change::FragmentSizeSet { fragment_size_bytes: 2048 }).unwrap();
+    node.disk.volume.view.apply(&Change::FragmentSizeSet { fragment_size_bytes: 2048 }).unwrap();
     let other = Content::new(vec![7; 3000], 2048);
     let change = Change::FilePublished { hash: other.hash(), file: other.file().clone() };
-    node.disk.view.apply(&change).unwrap();
+    node.disk.volume.view.apply(&change).unwrap();
     cluster.start_torrent_with(node, "t1");
     cluster.run_for(Duration::from_secs(2));
     let (code, reason) = denied(&cluster, "t1");
@@ -193,9 +193,13 @@ fn a_fragment_with_another_size_is_given_up() {
     cluster.settle();
     let fragment = file.file().fragments[0];
     let mut node = cluster.new_torrent("t3");
-    node.disk.view.apply(&Change::FragmentSizeSet { fragment_size_bytes: FRAGMENT_SIZE_BYTES }).unwrap();
-    node.disk.view.apply(&Change::FragmentAdded { hash: fragment, size_bytes: 99 }).unwrap();
-    node.disk.fragments.insert(fragment, Bytes::from_static(&[0; 99]));
+    node.disk
+        .volume
+        .view
+        .apply(&Change::FragmentSizeSet { fragment_size_bytes: FRAGMENT_SIZE_BYTES })
+        .unwrap();
+    node.disk.volume.view.apply(&Change::FragmentAdded { hash: fragment, size_bytes: 99 }).unwrap();
+    node.disk.volume.fragments.insert(fragment, Bytes::from_static(&[0; 99]));
     cluster.start_torrent_with(node, "t3");
     cluster.settle();
     assert!(accepted(&cluster, "t3").remove_fragment_infos.contains(&fragment));
@@ -208,7 +212,7 @@ pub fn files_and_fragments_that_nobody_knew_are_adopted_and_told_to_everybody() 
     let (file, alone) = (content(1, 3000), content(2, 100));
     let mut node = cluster.new_torrent("t2");
     bring(&mut node, &file, true);
-    node.disk.fragments.extend(alone.fragments().clone());
+    node.disk.volume.fragments.extend(alone.fragments().clone());
     cluster.start_torrent_with(node, "t2");
     cluster.settle();
     let view = cluster.torrent("t1").view();
@@ -224,7 +228,7 @@ fn the_torrent_of_which_a_file_was_adopted_need_not_hold_all_of_it() {
     let mut node = cluster.new_torrent("t2");
     bring(&mut node, &file, false);
     let first = file.file().fragments[0];
-    node.disk.fragments.insert(first, file.fragments()[&first].clone());
+    node.disk.volume.fragments.insert(first, file.fragments()[&first].clone());
     cluster.start_torrent_with(node, "t2");
     cluster.settle();
     let view = cluster.tracker().view();
@@ -252,7 +256,7 @@ fn two_torrents_that_bring_one_unknown_fragment_with_two_sizes_join_at_once() {
         let fragment = Hash::of(b"x");
         for (torrent, bytes) in [("t2", &b"x"[..]), ("t3", &b"xyz"[..])] {
             let mut node = cluster.new_torrent(torrent);
-            node.disk.fragments.insert(fragment, Bytes::copy_from_slice(bytes));
+            node.disk.volume.fragments.insert(fragment, Bytes::copy_from_slice(bytes));
             cluster.start_torrent_with(node, torrent);
         }
         cluster.settle();
@@ -281,7 +285,7 @@ pub fn what_a_torrent_does_not_list_it_does_not_have() {
     cluster.settle();
     cluster.crash("t1");
     let first = cluster.tracker().view().file(&file).unwrap().fragments[0];
-    cluster.torrent_node_mut("t1").disk.fragments.remove(&first);
+    cluster.torrent_node_mut("t1").disk.volume.fragments.remove(&first);
     cluster.restart("t1");
     cluster.run_until("it is registered", |cluster| cluster.torrent("t1").is_registered());
     assert_eq!(cluster.tracker().view().holder_count(&first), 1);
@@ -296,7 +300,7 @@ fn what_others_told_of_a_torrent_that_is_gone_is_forgotten_with_its_registration
     let ghost = Registration::default();
     let change =
         Change::ClientRegistered { client: client("ghost"), registration: ghost, stored: Default::default() };
-    node.disk.view.apply(&change).unwrap();
+    node.disk.volume.view.apply(&change).unwrap();
     cluster.start_torrent_with(node, "t2");
     cluster.settle();
     assert!(cluster.torrent("t2").view().client(&client("ghost")).is_none());

@@ -78,7 +78,7 @@ fn what_a_torrent_held_that_is_gone_while_the_tracker_has_the_bytes_is_distribut
     let file = cluster.put_random(10);
     cluster
         .run_until("all is distributed", |cluster| cluster.tracker().view().fewest_holders(&file) == Some(2));
-    assert!(!cluster.tracker_node().disk.fragments.is_empty());
+    assert!(!cluster.tracker_node().disk.volume.fragments.is_empty());
     cluster.shut_down("t1");
     cluster.settle();
     assert_eq!(cluster.tracker().view().fewest_holders(&file), Some(2));

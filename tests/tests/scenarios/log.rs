@@ -80,10 +80,10 @@ fn a_view_with_another_digest_at_the_same_revision_is_replaced() {
     cluster.settle();
     // A disk that went back in time behind a machine that did not notice: the view is another, its revision is the same.
     cluster.torrent_node_mut("t1").crash();
-    let revision = cluster.torrent_node("t1").disk.view.revision();
+    let revision = cluster.torrent_node("t1").disk.volume.view.revision();
     let other = distribution::view::View::new();
-    cluster.torrent_node_mut("t1").disk.view = other;
-    cluster.torrent_node_mut("t1").disk.view.set_revision(revision);
+    cluster.torrent_node_mut("t1").disk.volume.view = other;
+    cluster.torrent_node_mut("t1").disk.volume.view.set_revision(revision);
     cluster.restart("t1");
     cluster.settle();
 }
@@ -111,7 +111,7 @@ fn a_torrent_that_comes_from_a_service_with_higher_revisions_misses_nothing() {
         cluster.broker.order = Order::Any;
         cluster.broker.latency = Duration::from_millis(50);
         let mut node = cluster.new_torrent("t2");
-        node.disk.view.set_revision(protocol::Revision(10_000));
+        node.disk.volume.view.set_revision(protocol::Revision(10_000));
         cluster.start_torrent_with(node, "t2");
         for _ in 0..20 {
             cluster.put_random(1);

@@ -263,7 +263,7 @@ fn a_tracker_that_crashes_before_it_let_go_of_its_bytes_distributes_only_what_la
         .run_until("half is distributed", |cluster| cluster.said(EventKind::FragmentDistributionEnded) >= 20);
     let ended = cluster.said(EventKind::FragmentDistributionEnded);
     let started = cluster.said(EventKind::FragmentDistributionStarted);
-    assert!(!cluster.tracker_node().disk.fragments.is_empty());
+    assert!(!cluster.tracker_node().disk.volume.fragments.is_empty());
     cluster.crash("tracker");
     cluster.restart("tracker");
     cluster.settle();

@@ -12,10 +12,10 @@ pub fn the_bytes_stay_until_every_receiver_has_confirmed_the_change() {
     let file = cluster.put_random(4);
     cluster.run_for(Duration::from_secs(8));
     assert_eq!(cluster.tracker().view().fewest_holders(&file), Some(2));
-    assert_eq!(cluster.tracker_node().disk.fragments.len(), 4, "t2 has not confirmed");
+    assert_eq!(cluster.tracker_node().disk.volume.fragments.len(), 4, "t2 has not confirmed");
     cluster.broker.faults.rules.clear();
     cluster.settle();
-    assert!(cluster.tracker_node().disk.fragments.is_empty());
+    assert!(cluster.tracker_node().disk.volume.fragments.is_empty());
     assert_eq!(cluster.tracker_node().discarded.len(), 4);
 }
 
@@ -29,7 +29,7 @@ fn a_lost_ended_delays_the_release_until_the_torrent_has_caught_up() {
     assert_eq!(cluster.torrent("t2").staged_count(), 1);
     cluster.settle();
     assert_eq!(cluster.torrent("t2").staged_count(), 0);
-    assert!(cluster.tracker_node().disk.fragments.is_empty());
+    assert!(cluster.tracker_node().disk.volume.fragments.is_empty());
 }
 
 #[test]
@@ -38,11 +38,11 @@ fn after_a_restart_the_bytes_go_when_the_holders_have_confirmed_what_they_hold()
     cluster.broker.faults.rules = vec![Rule::lose(EventKind::ClientHeartbeat).nth(Nth::First(4))];
     cluster.put_random(4);
     cluster.run_for(Duration::from_secs(1));
-    assert_eq!(cluster.tracker_node().disk.fragments.len(), 4);
+    assert_eq!(cluster.tracker_node().disk.volume.fragments.len(), 4);
     cluster.crash("tracker");
     cluster.restart("tracker");
     cluster.settle();
-    assert!(cluster.tracker_node().disk.fragments.is_empty());
+    assert!(cluster.tracker_node().disk.volume.fragments.is_empty());
     assert_eq!(cluster.said(EventKind::FragmentDistributionStarted), 4, "nothing is distributed twice");
 }
 
@@ -51,10 +51,10 @@ fn own_bytes_that_no_file_needs_go_at_the_start() {
     let mut cluster = Cluster::with_torrents(4, &["t1"]);
     cluster.crash("tracker");
     let leftover = bytes::Bytes::from_static(b"an upload that did not end");
-    cluster.tracker_node_mut().disk.fragments.insert(protocol::Hash::of(&leftover), leftover);
+    cluster.tracker_node_mut().disk.volume.fragments.insert(protocol::Hash::of(&leftover), leftover);
     cluster.restart("tracker");
     cluster.settle();
-    assert!(cluster.tracker_node().disk.fragments.is_empty());
+    assert!(cluster.tracker_node().disk.volume.fragments.is_empty());
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn what_a_holder_confirmed_before_the_upload_lets_nothing_go() {
     cluster.torrent_node_mut("t1").disk = TorrentNode::empty_disk(&mut rng);
     cluster.put(bytes);
     assert_eq!(
-        cluster.tracker_node().disk.fragments.len(),
+        cluster.tracker_node().disk.volume.fragments.len(),
         3,
         "they were accepted after the holder's last word"
     );
@@ -113,8 +113,8 @@ fn a_copy_at_every_torrent_means_those_too_that_may_come_back() {
     cluster.broker.faults.rules.clear();
     cluster.run_for(Duration::from_secs(30));
     assert_eq!(cluster.tracker().view().clients().len(), 1);
-    assert_eq!(cluster.tracker_node().disk.fragments.len(), 2, "t1 alone has confirmed");
+    assert_eq!(cluster.tracker_node().disk.volume.fragments.len(), 2, "t1 alone has confirmed");
     cluster.run_for(Duration::from_secs(30));
     cluster.settle();
-    assert!(cluster.tracker_node().disk.fragments.is_empty(), "the others had their time");
+    assert!(cluster.tracker_node().disk.volume.fragments.is_empty(), "the others had their time");
 }

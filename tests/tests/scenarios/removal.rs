@@ -7,8 +7,8 @@ use mds_tests::sim::{Cluster, Fate, Nth, Outcome, Rule, Writes, client, tracker_
 use protocol::{EventKind, Hash};
 
 fn bytes_everywhere(cluster: &Cluster) -> usize {
-    let torrents = cluster.torrent_nodes().map(|(_, node)| node.disk.fragments.len());
-    torrents.sum::<usize>() + cluster.tracker_node().disk.fragments.len()
+    let torrents = cluster.torrent_nodes().map(|(_, node)| node.disk.volume.fragments.len());
+    torrents.sum::<usize>() + cluster.tracker_node().disk.volume.fragments.len()
 }
 
 #[test]
@@ -76,7 +76,7 @@ pub fn even_one_that_has_forgotten_which_file_its_fragments_were_of() {
     let file = cluster.put_random(10);
     cluster.settle();
     cluster.crash("t1");
-    cluster.torrent_node_mut("t1").disk.view = distribution::view::View::new();
+    cluster.torrent_node_mut("t1").disk.volume.view = distribution::view::View::new();
     cluster.run_for(Duration::from_secs(20));
     cluster.remove(file);
     cluster.run_for(Duration::from_secs(5));

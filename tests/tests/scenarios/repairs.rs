@@ -14,7 +14,7 @@ fn distributed(seed: u64, torrents: &[&str], fragments: usize) -> (Cluster, Hash
     let mut cluster = Cluster::with_torrents(seed, torrents);
     let file = cluster.put_random(fragments);
     cluster.settle();
-    assert!(cluster.tracker_node().disk.fragments.is_empty());
+    assert!(cluster.tracker_node().disk.volume.fragments.is_empty());
     (cluster, file)
 }
 
@@ -60,7 +60,7 @@ fn what_a_torrent_that_comes_back_late_holds_besides_enough_others_is_trimmed() 
     cluster.restart("t1");
     cluster.settle();
     assert_eq!(fewest(&cluster, &file), 2);
-    assert!(cluster.torrent_node("t1").disk.fragments.is_empty());
+    assert!(cluster.torrent_node("t1").disk.volume.fragments.is_empty());
     assert_eq!(cluster.tracker().view().client(&client("t1")).unwrap().fragments, 0);
 }
 
@@ -127,7 +127,9 @@ fn a_tracker_that_restarts_waits_for_those_who_were_registered_before() {
 fn a_tracker_that_dies_during_a_repair_takes_it_up_again() {
     let (mut cluster, file) = distributed(7, &["t1", "t2", "t3"], 100);
     cluster.crash("t1");
-    cluster.run_until("a repair is under way", |cluster| !cluster.tracker_node().disk.fragments.is_empty());
+    cluster.run_until("a repair is under way", |cluster| {
+        !cluster.tracker_node().disk.volume.fragments.is_empty()
+    });
     cluster.crash("tracker");
     cluster.restart("tracker");
     cluster.run_for(LONG_ENOUGH);
@@ -140,7 +142,7 @@ fn with_nobody_left_to_take_a_copy_nothing_is_fetched_until_somebody_comes() {
     let (mut cluster, file) = distributed(8, &["t1", "t2"], 20);
     cluster.crash("t1");
     cluster.run_for(LONG_ENOUGH);
-    assert!(cluster.tracker_node().disk.fragments.is_empty(), "the tracker is no torrent");
+    assert!(cluster.tracker_node().disk.volume.fragments.is_empty(), "the tracker is no torrent");
     assert_eq!(cluster.tracker().repairs_pending(), 20);
     cluster.start_torrent("t3");
     cluster.settle();
@@ -167,7 +169,7 @@ fn with_a_copy_everywhere_a_torrent_that_comes_gets_everything() {
     cluster.restart("t3");
     cluster.settle();
     assert_eq!(fewest(&cluster, &file), 3);
-    assert_eq!(cluster.torrent_node("t3").disk.fragments.len(), 20, "nothing is trimmed");
+    assert_eq!(cluster.torrent_node("t3").disk.volume.fragments.len(), 20, "nothing is trimmed");
 }
 
 #[test]
@@ -184,12 +186,12 @@ fn a_holder_that_has_lost_a_fragment_is_asked_to_join_again_and_another_gives_it
         cluster.tracker().view().holders(&fragment).map(|holder| holder.as_str().to_owned()).collect();
     // Somebody's disk is not what its machine believes.
     let wrong = bytes::Bytes::from(vec![7; FRAGMENT_SIZE_BYTES as usize]);
-    cluster.torrent_node_mut(&holders[0]).disk.fragments.insert(fragment, wrong);
+    cluster.torrent_node_mut(&holders[0]).disk.volume.fragments.insert(fragment, wrong);
     cluster.crash(&holders[1]);
     cluster.run_for(LONG_ENOUGH);
     assert_eq!(fewest(&cluster, &file), 3);
     let is_right = |node: &TorrentNode| {
-        node.disk.fragments.get(&fragment).is_some_and(|data| Hash::of(data) == fragment)
+        node.disk.volume.fragments.get(&fragment).is_some_and(|data| Hash::of(data) == fragment)
     };
     let right =
         cluster.torrent_nodes().filter(|(_, node)| node.running().is_some() && is_right(node)).count();
@@ -236,7 +238,7 @@ fn a_holder_that_tells_of_itself_late_is_the_source_of_a_repair_that_had_none() 
     let fragment = cluster.tracker().view().file(&file).unwrap().fragments[0];
     let (now, id) = (cluster.now, cluster.tracker_id());
     let node = cluster.tracker_node_mut();
-    node.disk.fragments.clear();
+    node.disk.volume.fragments.clear();
     let said = node.input(TrackerInput::FragmentUnreadable { fragment }, now);
     cluster.publish(&id, said);
     assert_eq!(cluster.tracker().repairs_pending(), 1, "nobody is known to have it");
@@ -261,7 +263,7 @@ fn fewer_torrents_than_copies_do_not_hold_up_what_can_be_repaired() {
     cluster.restart("t2");
     cluster.run_for(3 * LONG_ENOUGH);
     assert_eq!(fewest(&cluster, &file), 2, "as many as there are");
-    assert!(cluster.tracker_node().disk.fragments.is_empty(), "nothing more can be done with them");
+    assert!(cluster.tracker_node().disk.volume.fragments.is_empty(), "nothing more can be done with them");
     assert_eq!(cluster.tracker().repairs_pending(), 200);
     cluster.start_torrent("t4");
     cluster.run_until("there are three copies", |cluster| fewest(cluster, &file) == 3);

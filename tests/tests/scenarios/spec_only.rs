@@ -29,7 +29,7 @@ fn torrents_of_the_specification_alone_are_enough() {
     let file = cluster.put_random(20);
     cluster.settle();
     assert_eq!(cluster.tracker().view().fewest_holders(&file), Some(2));
-    assert!(cluster.tracker_node().disk.fragments.is_empty());
+    assert!(cluster.tracker_node().disk.volume.fragments.is_empty());
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn our_torrent_refuses_bytes_that_do_not_match() {
     cluster.run_for(Duration::from_secs(5));
     assert!(cluster.spec_tracker().failed[&fragment].contains(&client("t1")));
     assert_eq!(cluster.torrent("t1").stored().len(), 2);
-    assert!(!cluster.torrent_node("t1").disk.fragments.contains_key(&fragment));
+    assert!(!cluster.torrent_node("t1").disk.volume.fragments.contains_key(&fragment));
     assert_eq!(cluster.torrent("t1").view().holder_count(&fragment), 0);
 }
 

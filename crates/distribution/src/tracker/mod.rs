@@ -104,7 +104,8 @@ pub enum TrackerInput {
         /// Checked and durable in the tracker's own store, or why not.
         result: Result<(), FetchError>,
     },
-    /// The tracker's own bytes of a fragment could not be read, so nothing was delivered.
+    /// The tracker's own bytes of a fragment are gone or damaged, so nothing was delivered. Of a reading that may succeed the next time it is
+    /// not told: the attempt ends at its time.
     FragmentUnreadable {
         /// The fragment.
         fragment: Hash,

@@ -184,7 +184,6 @@ impl Writing<'_> {
         registration: &Registration,
         stored: &BTreeSet<Hash>,
     ) -> Result<(), EngineError> {
-        let replaced = self.known.registrations.get(client).copied();
         self.unregister(client)?;
         let number = self.known.next_number;
         self.known.register(client.clone(), number);
@@ -194,19 +193,15 @@ impl Writing<'_> {
             key.push(index);
             self.pending.writes.insert(key, Some(endpoint.as_str().as_bytes().to_vec()));
         }
-        self.add_to_all(number, replaced, stored)
+        self.add_to_all(number, stored)
     }
 
     /// Makes a new registration a holder of all fragments in `stored` that the view knows.
     ///
     /// There may be a million of them, so they do not wait: until the registration itself is written, its number means
-    /// nothing to whoever reads it. For the same reason the number that it replaces is left where it is.
-    fn add_to_all(
-        &mut self,
-        number: Number,
-        replaced: Option<Number>,
-        stored: &BTreeSet<Hash>,
-    ) -> Result<(), EngineError> {
+    /// nothing to whoever reads it. For the same reason the numbers that are leaving stay where they are, that of the registration which it
+    /// replaces among them.
+    fn add_to_all(&mut self, number: Number, stored: &BTreeSet<Hash>) -> Result<(), EngineError> {
         let mut batch = Batch::default();
         for hash in stored {
             let is_in_a_file = self.known.is_in_a_file(hash);
@@ -218,7 +213,7 @@ impl Writing<'_> {
             } else if let Some(mut fragment) = load::fragment(self.engine, hash)?.or_else(fresh) {
                 fragment
                     .holders
-                    .retain(|holder| self.known.live.contains(holder) || Some(*holder) == replaced);
+                    .retain(|holder| self.known.live.contains(holder) || self.known.leaving.contains(holder));
                 fragment.holders.push(number);
                 batch.put(hash_key(FRAGMENT, hash), encode_fragment(hash, &fragment)?);
             }

@@ -45,6 +45,8 @@ struct Known {
     head: Head,
     registrations: HashMap<ClientId, Number>,
     live: BTreeSet<Number>,
+    /// Registrations whose end is not handed to the database yet.
+    leaving: BTreeSet<Number>,
     next_number: Number,
     /// How many files use a fragment, by the first eight bytes of its hash: half the memory, and the worst that two
     /// fragments with the same beginning do is that metadata stays a little longer.
@@ -63,6 +65,7 @@ impl Known {
     fn unregister(&mut self, client: &ClientId) -> Option<Number> {
         let number = self.registrations.remove(client)?;
         self.live.remove(&number);
+        self.leaving.insert(number);
         Some(number)
     }
 
@@ -140,7 +143,9 @@ impl ViewStore {
         self.health.check()?;
         let batch = state.pending.take_batch();
         let written = batch.and_then(|batch| self.engine.apply(Space::View, batch));
-        written.map_err(|error| self.health.fail("write the view", error))
+        written.map_err(|error| self.health.fail("write the view", error))?;
+        state.known.iter_mut().for_each(|known| known.leaving.clear());
+        Ok(())
     }
 
     /// Forgets the whole view, atomically; the next join makes a new one. Durable after the next flush of the store.

@@ -24,6 +24,8 @@ pub enum Act {
     LetThrough(ClientId),
     /// The disk takes writes again.
     MakeRoom(ClientId),
+    /// The disk gives back what it has again.
+    MakeReadable(ClientId),
     /// The tracker that should not be is ended for good.
     EndRogue,
 }

@@ -28,6 +28,8 @@ pub enum Fault {
     BrokerRestart,
     /// A disk refuses to write for a while.
     FullDisk,
+    /// A disk gives nothing back for a while: every reading fails, and says nothing of the bytes.
+    Unreadable,
     /// The disk of a torrent is replaced by an empty one.
     WipedTorrent,
     /// The disk of the tracker is replaced by an empty one.
@@ -42,7 +44,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Crash,
         Self::CrashPoint,
         Self::Leave,
@@ -53,6 +55,7 @@ impl Fault {
         Self::PowerCut,
         Self::BrokerRestart,
         Self::FullDisk,
+        Self::Unreadable,
         Self::WipedTorrent,
         Self::WipedTracker,
         Self::Rot,

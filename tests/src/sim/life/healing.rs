@@ -27,6 +27,7 @@ impl Life {
         self.end_second_tracker();
         for id in self.machines() {
             self.make_room(&id);
+            self.make_readable(&id);
         }
         let from = self.cluster.now;
         self.bring_everybody_back();

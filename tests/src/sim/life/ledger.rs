@@ -181,12 +181,12 @@ impl Ledger {
 
     /// Copies that are there and that the service counts on.
     fn reliable_copies(&self, cluster: &Cluster, fragment: &Hash, without: Option<&ClientId>) -> usize {
-        let view = &cluster.tracker_node().disk.view;
+        let view = &cluster.tracker_node().disk.volume.view;
         let on_torrents = cluster.torrent_nodes().filter(|(id, node)| {
-            Some(*id) != without && node.disk.has_good(fragment) && view.holds(id, fragment)
+            Some(*id) != without && node.disk.volume.has_good(fragment) && view.holds(id, fragment)
         });
         let tracker = cluster.tracker_node();
-        let keeps = tracker.disk.has_good(fragment) && !tracker.fetched.contains(fragment);
+        let keeps = tracker.disk.volume.has_good(fragment) && !tracker.fetched.contains(fragment);
         let own = usize::from(without.is_some() && keeps);
         on_torrents.count() + own
     }
@@ -202,7 +202,7 @@ impl Ledger {
 
     /// The disk of a torrent that was emptied, and that nobody counts on, is taken away.
     pub fn retired(&mut self, cluster: &Cluster, id: &ClientId) {
-        for fragment in cluster.torrent_node(id.as_str()).disk.fragments.keys() {
+        for fragment in cluster.torrent_node(id.as_str()).disk.volume.fragments.keys() {
             self.destroyed.entry(*fragment).or_default().insert(id.clone());
         }
     }
@@ -233,7 +233,7 @@ impl Ledger {
     pub fn tracker_wiped(&mut self, cluster: &Cluster) {
         let now = cluster.now;
         let knows = |hash: &Hash| {
-            let mut views = cluster.torrent_nodes().map(|(_, node)| &node.disk.view);
+            let mut views = cluster.torrent_nodes().map(|(_, node)| &node.disk.volume.view);
             views.any(|view: &View| view.file(hash).is_some())
         };
         let survives = |entry: &Entry| {
@@ -279,18 +279,18 @@ impl Ledger {
         if self.destroyed.is_empty() || tracker.running().is_none() || !is_alone {
             return;
         }
-        let view = &tracker.disk.view;
+        let view = &tracker.disk.volume.view;
         let spare = self.spare_copies();
         self.destroyed.retain(|fragment, _| {
             let holders: Vec<&ClientId> = view.holders(fragment).collect();
             // Who has bytes that went bad will yet say that it has them.
             let is_found = !cluster.nodes().any(|(_, node)| node.has_rotten(fragment));
             let is_right = holders.iter().all(|id| match cluster.node(id) {
-                Node::Torrent(node) => node.disk.has_good(fragment),
+                Node::Torrent(node) => node.disk.volume.has_good(fragment),
                 Node::Tracker(_) | Node::SpecTracker(_) | Node::SpecTorrent(_) => false,
             });
             let is_enough = holders.len() > spare
-                || tracker.disk.has_good(fragment) && !tracker.fetched.contains(fragment);
+                || tracker.disk.volume.has_good(fragment) && !tracker.fetched.contains(fragment);
             let is_gone = view.fragment_bytes(fragment).is_none() && cluster.places_of(fragment) == 0;
             !(is_found && (is_gone || is_right && is_enough))
         });

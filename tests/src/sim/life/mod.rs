@@ -30,6 +30,7 @@ use crate::sim::node::Node;
 use crate::sim::rng::Rng;
 use crate::sim::store::RealStore;
 use crate::sim::torrent_node::Writes;
+use crate::sim::volume::Volume;
 
 pub use agenda::{Act, Agenda};
 pub use figures::{Fault, Figures};
@@ -69,10 +70,14 @@ impl Life {
         for (id, drift) in everybody.zip(&setting.drift_per_mille) {
             cluster.set_clock(&id, Clock::drifting(*drift));
         }
-        cluster.start_tracker(setting.tracker_config());
+        let mut tracker = cluster.new_tracker(setting.tracker_config());
+        let store = setting.is_stored.then(|| RealStore::new(&mut cluster.rng));
+        tracker.disk.volume = Volume::on(store);
+        cluster.start_tracker_with(tracker);
         for (id, writes) in torrents.iter().zip(&setting.writes) {
             let mut node = cluster.new_torrent(id.as_str());
-            node.disk.store = setting.is_stored.then(|| RealStore::new(&mut cluster.rng));
+            let store = setting.is_stored.then(|| RealStore::new(&mut cluster.rng));
+            node.disk.volume = Volume::on(store);
             node.writes = Writes::Within(*writes);
             cluster.start_torrent_with(node, id.as_str());
         }
@@ -172,10 +177,17 @@ impl Life {
             Act::Resume(id) => self.cluster.resume(&id),
             Act::LetThrough(id) => self.cluster.let_through(&id),
             Act::MakeRoom(id) => self.make_room(&id),
+            Act::MakeReadable(id) => self.make_readable(&id),
             Act::EndRogue => self.end_second_tracker(),
             Act::Start(_) | Act::Connect(_) | Act::GiveUp(_) | Act::Notice(_) => {}
         }
         Ok(())
+    }
+
+    fn make_readable(&mut self, id: &ClientId) {
+        if let Some(volume) = self.cluster.node_mut(id).volume() {
+            volume.is_unreadable = false;
+        }
     }
 
     fn make_room(&mut self, id: &ClientId) {

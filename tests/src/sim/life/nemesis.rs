@@ -9,6 +9,7 @@ use crate::sim::node::Node;
 use crate::sim::store::RealStore;
 use crate::sim::torrent_node::{TorrentNode, Writes};
 use crate::sim::tracker_node::{TrackerDisk, TrackerNode};
+use crate::sim::volume::Volume;
 
 use super::Life;
 use super::agenda::Act;
@@ -40,6 +41,7 @@ impl Life {
             Fault::PowerCut => self.cut_power(),
             Fault::BrokerRestart => self.restart_broker(),
             Fault::FullDisk => self.fill_disk(&anybody),
+            Fault::Unreadable => self.hide_disk(&anybody),
             Fault::WipedTorrent => self.wipe_torrent(&torrent),
             Fault::WipedTracker => self.wipe_tracker(),
             Fault::Rot => self.rot(&anybody),
@@ -231,6 +233,14 @@ impl Life {
         true
     }
 
+    fn hide_disk(&mut self, id: &ClientId) -> bool {
+        let Some(volume) = self.cluster.node_mut(id).volume() else { return false };
+        volume.is_unreadable = true;
+        let long = self.draw.wait(Duration::from_secs(40));
+        self.agenda.push(self.cluster.now + long, Act::MakeReadable(id.clone()));
+        true
+    }
+
     fn start_second_tracker(&mut self) -> bool {
         let id = second_tracker();
         if self.cluster.knows(&id) {
@@ -273,7 +283,8 @@ impl Life {
     }
 
     fn wipe_torrent(&mut self, id: &ClientId) -> bool {
-        let held: Vec<Hash> = self.cluster.torrent_node(id.as_str()).disk.fragments.keys().copied().collect();
+        let held: Vec<Hash> =
+            self.cluster.torrent_node(id.as_str()).disk.volume.fragments.keys().copied().collect();
         if !self.may_destroy(id, &held) {
             return false;
         }
@@ -292,7 +303,7 @@ impl Life {
     pub(super) fn replace_disk(&mut self, id: &ClientId) {
         let rng = &mut self.cluster.rng;
         let mut disk = TorrentNode::empty_disk(rng);
-        disk.store = self.setting.is_stored.then(|| RealStore::new(rng));
+        disk.volume.store = self.setting.is_stored.then(|| RealStore::new(rng));
         self.torrent_node_mut(id).disk = disk;
     }
 
@@ -306,14 +317,16 @@ impl Life {
             self.cluster.fall(&id);
             self.comes_back(&id);
         }
-        self.cluster.tracker_node_mut().disk = TrackerDisk::default();
+        let store = self.setting.is_stored.then(|| RealStore::new(&mut self.cluster.rng));
+        self.cluster.tracker_node_mut().disk =
+            TrackerDisk { volume: Volume::on(store), ..TrackerDisk::default() };
         true
     }
 
     fn rot(&mut self, id: &ClientId) -> bool {
         let held: Vec<Hash> = match self.cluster.node(id) {
-            Node::Torrent(node) => node.disk.that_may_rot().collect(),
-            Node::Tracker(node) => node.disk.fragments.keys().copied().collect(),
+            Node::Torrent(node) => node.disk.volume.that_may_rot().collect(),
+            Node::Tracker(node) => node.disk.volume.that_may_rot().collect(),
             Node::SpecTracker(_) | Node::SpecTorrent(_) => Vec::new(),
         };
         let mut hit = Vec::new();
@@ -325,10 +338,10 @@ impl Life {
         for fragment in &hit {
             if *id == self.cluster.tracker_id() {
                 self.ledger.destroyed_at_tracker(&self.cluster, fragment);
-                self.cluster.tracker_node_mut().disk.rotten.insert(*fragment);
+                self.cluster.tracker_node_mut().disk.volume.rot(*fragment);
             } else {
                 self.ledger.destroyed_on_torrent(&self.cluster, fragment, id);
-                self.torrent_node_mut(id).disk.rot(*fragment);
+                self.torrent_node_mut(id).disk.volume.rot(*fragment);
             }
         }
         !hit.is_empty()
