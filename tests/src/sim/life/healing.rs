@@ -11,7 +11,7 @@ use super::violation::{Kind, Violation};
 /// How long what was late may take to arrive.
 const STRAGGLERS: Duration = Duration::from_secs(5);
 /// How long everything may take to come right.
-const HEALING: Duration = Duration::from_secs(300);
+const HEALING: Duration = Duration::from_secs(600);
 /// After so many steps it is looked at again whether it has.
 const STEPS: usize = 24;
 /// For how long it has to stay right.
