@@ -8,6 +8,7 @@
 //! | ask daemons | [`client::Cluster`] |
 //! | change what `Watch` tells, and when | [`feed`] |
 //! | download from many holders at once | [`download`] |
+//! | change when the network is said to be well | [`verdict`] |
 //!
 //! The crate depends on no store and on no bus: a daemon hands in what it knows and what it has.
 
@@ -22,6 +23,7 @@ pub mod proto;
 pub mod range;
 pub mod serve;
 pub mod service;
+pub mod verdict;
 
 pub use catalog::{Catalog, CatalogHandle, Copies, Question, Role, ServerState, ServerStatus, Stopped};
 pub use errors::Refusal;
@@ -29,3 +31,4 @@ pub use feed::Feed;
 pub use fragments::{Fragments, ReadError, Verified};
 pub use serve::{ServeError, Services, serve};
 pub use service::{BlobWrites, Budget, ByteStreamApi, EndpointApi, ReadLimits, Share};
+pub use verdict::Verdict;

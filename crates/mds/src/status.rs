@@ -1,29 +1,19 @@
 //! `mds status`: one verdict, and the counts behind it.
 
+use endpoint::Verdict;
 use endpoint::client::Cluster;
 use endpoint::proto::{self, ServerRole};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::describe::unsigned;
 use crate::exit::Failure;
-use crate::output::{Output, count, printable, size};
+use crate::output::{Output, printable, size};
 use crate::terminal::{Colour, coloured};
-
-/// How the network does; the number is the exit code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Verdict {
-    /// Everything is there, in as many copies as it should.
-    Ok = 0,
-    /// Everything can be read, but not all is as it should be.
-    Degraded = 1,
-    /// Some data cannot be read now.
-    Unavailable = 2,
-}
 
 /// What a daemon says of the network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct StatusView {
+    #[serde(serialize_with = "word")]
     verdict: Verdict,
     /// What the verdict stands on, for people; empty if all is well.
     reasons: Vec<String>,
@@ -55,13 +45,13 @@ pub async fn run(cluster: &Cluster, output: Output) -> Result<u8, Failure> {
     } else {
         status.lines().iter().try_for_each(|line| output.line(line))?;
     }
-    Ok(status.verdict as u8)
+    Ok(exit_code(status.verdict))
 }
 
 impl StatusView {
     fn of(network: &proto::GetNetworkResponse) -> Self {
         let health = network.health.unwrap_or_default();
-        let (verdict, reasons) = judge(network, &health);
+        let (verdict, reasons) = Verdict::on(network);
         Self {
             verdict,
             reasons,
@@ -123,86 +113,45 @@ impl StatusView {
     }
 }
 
-fn judge(network: &proto::GetNetworkResponse, health: &proto::NetworkHealth) -> (Verdict, Vec<String>) {
-    let mut reasons = Vec::new();
-    let mut verdict = Verdict::Ok;
-    let mut find = |found: bool, worst: Verdict, reason: String| {
-        if found {
-            verdict = verdict.max(worst);
-            reasons.push(reason);
-        }
-    };
-    let number = |number: i64, thing: &str| count(unsigned(number), thing);
-    let unavailable = number(health.fragments_unavailable, "fragment");
-    find(
-        health.fragments_unavailable > 0,
-        Verdict::Unavailable,
-        format!("{unavailable} without a holder that can be asked now: start the torrents that are down"),
-    );
-    let under = number(health.fragments_under_replicated, "fragment");
-    find(health.fragments_under_replicated > 0, Verdict::Degraded, format!("{under} with too few copies"));
-    find(health.servers_registered == 0, Verdict::Degraded, "no torrent is registered".into());
-    let suspect = number(health.servers_suspect.into(), "torrent");
-    find(health.servers_suspect > 0, Verdict::Degraded, format!("the connection of {suspect} was lost"));
-    let asked = printable(&network.server_id);
-    find(!network.broker_connected, Verdict::Degraded, format!("{asked} is not connected to the broker"));
-    find(!network.tracker_online, Verdict::Degraded, format!("{asked} knows of no tracker that is online"));
-    (verdict, reasons)
+/// The exit code that tells it.
+const fn exit_code(verdict: Verdict) -> u8 {
+    match verdict {
+        Verdict::Ok => 0,
+        Verdict::Degraded => 1,
+        Verdict::Unavailable => 2,
+    }
+}
+
+fn word<S: Serializer>(verdict: &Verdict, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(verdict.word())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn network(change: impl FnOnce(&mut proto::GetNetworkResponse, &mut proto::NetworkHealth)) -> StatusView {
-        let mut health = proto::NetworkHealth {
-            servers_registered: 3,
-            servers_known: 3,
-            files: 1,
-            fragments: 4,
-            ..Default::default()
+    #[test]
+    fn the_verdict_comes_first_and_is_the_exit_code() {
+        let mut health = proto::NetworkHealth { servers_registered: 3, ..Default::default() };
+        let status = |health| {
+            StatusView::of(&proto::GetNetworkResponse {
+                server_id: "tracker".into(),
+                broker_connected: true,
+                tracker_online: true,
+                health: Some(health),
+                ..Default::default()
+            })
         };
-        let mut network = proto::GetNetworkResponse {
-            server_id: "tracker".into(),
-            broker_connected: true,
-            tracker_online: true,
-            copies: 2,
-            ..Default::default()
-        };
-        change(&mut network, &mut health);
-        network.health = Some(health);
-        StatusView::of(&network)
-    }
-
-    #[test]
-    fn nothing_missing_is_ok() {
-        let status = network(|_, _| {});
-        assert_eq!((status.verdict, status.reasons.len()), (Verdict::Ok, 0));
-        assert!(status.lines()[0].starts_with("ok"));
-    }
-
-    #[test]
-    fn too_few_copies_are_degraded_and_no_copy_is_unavailable() {
-        let degraded = network(|_, health| health.fragments_under_replicated = 1);
-        assert_eq!(degraded.verdict, Verdict::Degraded);
-        assert_eq!(degraded.reasons, ["1 fragment with too few copies"]);
-        let unavailable = network(|_, health| {
-            health.fragments_under_replicated = 1;
-            health.fragments_unavailable = 2;
-        });
-        assert_eq!((unavailable.verdict, unavailable.reasons.len()), (Verdict::Unavailable, 2));
-    }
-
-    #[test]
-    fn a_network_that_takes_nothing_is_degraded() {
-        for change in [
-            (|network, _| network.broker_connected = false)
-                as fn(&mut proto::GetNetworkResponse, &mut proto::NetworkHealth),
-            |network, _| network.tracker_online = false,
-            |_, health| health.servers_registered = 0,
-            |_, health| health.servers_suspect = 1,
-        ] {
-            assert_eq!(network(change).verdict, Verdict::Degraded);
-        }
+        let first = |status: &StatusView| status.lines().remove(0);
+        let well = status(health);
+        assert_eq!((first(&well).starts_with("ok: "), exit_code(well.verdict)), (true, 0));
+        health.fragments_under_replicated = 1;
+        let degraded = status(health);
+        assert_eq!(first(&degraded), "degraded: 1 fragment with too few copies");
+        assert_eq!(exit_code(degraded.verdict), 1);
+        health.fragments_unavailable = 2;
+        let unavailable = status(health);
+        assert!(first(&unavailable).starts_with("data unavailable: 2 fragments"), "{}", first(&unavailable));
+        assert_eq!(exit_code(unavailable.verdict), 2);
     }
 }

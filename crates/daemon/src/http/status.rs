@@ -7,10 +7,10 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderValue, Response, header};
 use bytes::Bytes;
+use endpoint::Verdict;
 use endpoint::proto::endpoint_service_server::EndpointService;
 use endpoint::proto::{
-    File, FileState, GetNetworkRequest, GetNetworkResponse, ListFilesRequest, ListServersRequest, Server,
-    ServerRole, ServerState,
+    File, FileState, GetNetworkRequest, ListFilesRequest, ListServersRequest, Server, ServerRole, ServerState,
 };
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
@@ -67,13 +67,13 @@ async fn tell(site: &Site) -> Result<Value, Status> {
     let request = ListFilesRequest { page_size: MAX_ENTRIES, ..Default::default() };
     let files = site.reads.list_files(Request::new(request)).await?.into_inner();
     let health = network.health.unwrap_or_default();
-    let (verdict, reasons) = judge(&network);
+    let (verdict, reasons) = Verdict::on(&network);
     let role = match network.role() {
         ServerRole::Tracker => "tracker",
         ServerRole::Torrent | ServerRole::Unspecified => "torrent",
     };
     Ok(json!({
-        "verdict": verdict,
+        "verdict": verdict.word(),
         "reasons": reasons,
         "server_id": network.server_id,
         "role": role,
@@ -88,35 +88,6 @@ async fn tell(site: &Site) -> Result<Value, Status> {
         "torrents": servers.servers.iter().map(torrent).collect::<Vec<_>>(),
         "files": files.files.iter().map(file).collect::<Vec<_>>(),
     }))
-}
-
-/// `ok`, `degraded` or `unavailable`, and why.
-fn judge(network: &GetNetworkResponse) -> (&'static str, Vec<String>) {
-    let health = network.health.unwrap_or_default();
-    let unavailable = health.fragments_unavailable;
-    let reasons: Vec<String> = [
-        (unavailable > 0, format!("{unavailable} fragments have no holder that can be asked now")),
-        (
-            health.fragments_under_replicated > 0,
-            format!("{} fragments have too few copies", health.fragments_under_replicated),
-        ),
-        (health.servers_registered == 0, "no torrent is registered".to_owned()),
-        (
-            health.servers_suspect > 0,
-            format!("the connection of {} torrents was lost", health.servers_suspect),
-        ),
-        (!network.broker_connected, "this server is not connected to the broker".to_owned()),
-        (!network.tracker_online, "no tracker is known to be online".to_owned()),
-    ]
-    .into_iter()
-    .filter_map(|(is_so, reason)| is_so.then_some(reason))
-    .collect();
-    let verdict = match (unavailable > 0, reasons.is_empty()) {
-        (true, _) => "unavailable",
-        (false, false) => "degraded",
-        (false, true) => "ok",
-    };
-    (verdict, reasons)
 }
 
 fn torrent(server: &Server) -> Value {
@@ -148,28 +119,4 @@ fn file(file: &File) -> Value {
         },
         "copies": file.min_holders,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use endpoint::proto::NetworkHealth;
-
-    use super::*;
-
-    #[test]
-    fn the_worst_there_is_makes_the_verdict() {
-        let mut health = NetworkHealth { servers_registered: 3, ..Default::default() };
-        let network = |health| GetNetworkResponse {
-            broker_connected: true,
-            tracker_online: true,
-            health: Some(health),
-            ..Default::default()
-        };
-        assert_eq!(judge(&network(health)), ("ok", vec![]));
-        health.fragments_under_replicated = 1;
-        assert_eq!(judge(&network(health)).0, "degraded");
-        health.fragments_unavailable = 1;
-        let (verdict, reasons) = judge(&network(health));
-        assert_eq!((verdict, reasons.len()), ("unavailable", 2));
-    }
 }
