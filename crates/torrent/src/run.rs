@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use daemon::check::check_ready;
 use daemon::config::{Loaded, print};
-use daemon::http::{Readiness, Site};
+use daemon::http::{Hosts, Readiness, Site};
 use daemon::metrics::{Counted, Metrics};
 use daemon::scrub::Scrub;
 use daemon::serving::Serving;
@@ -59,6 +59,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     let feed = catalog.feed().clone();
     let (own, damaged) = OwnFragments::new(store.fragments().clone(), metrics.clone());
     let site = Site::new(catalog.clone(), Arc::new(own.clone()), metrics.clone(), readiness.clone());
+    let site = site.with_hosts(Hosts::new(config.common.http_hosts.as_deref(), &endpoint));
     // It answers while the view is read: alive, and not ready.
     let http = serve_http(&config.common, site).await?;
 
@@ -105,7 +106,7 @@ fn appearance(config: &Config, store: &Store) -> Result<Appearance, Failure> {
             .parse()
             .map_err(|error| Failure::text(ExitCode::Store, format!("the remembered id: {error}")))?,
         (None, None) => {
-            let id = format!("torrent-{:.8}", store.id().simple());
+            let id = format!("torrent-{:.12}", store.id().simple().to_string());
             id.parse().map_err(|error| Failure::text(ExitCode::Failed, error))?
         }
     };

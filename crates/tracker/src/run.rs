@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use daemon::check::check_ready;
 use daemon::config::{Loaded, print};
-use daemon::http::{Readiness, Site};
+use daemon::http::{Hosts, Readiness, Site};
 use daemon::metrics::{Counted, Metrics};
 use daemon::scrub::Scrub;
 use daemon::serving::Serving;
@@ -80,6 +80,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     );
     let registry = uploads.registry();
     let site = Site::new(catalog, Arc::new(own.clone()), metrics.clone(), readiness.clone());
+    let site = site.with_hosts(Hosts::new(config.common.http_hosts.as_deref(), &endpoint));
     let site =
         site.with_gather(move |metrics| Metrics::set(&metrics.uploads_in_flight, registry.in_flight()));
     // It answers while the view is read: alive, and not ready.

@@ -63,6 +63,9 @@ pub struct CommonSettings {
     /// Address of HTTP (files, a page for browsers, health, metrics), or 'off'.
     #[arg(long, value_name = "ADDR", env = "MDS_HTTP")]
     pub http: Option<String>,
+    /// Names, separated by commas, under which browsers may ask for contents besides the advertised one; '*' for any.
+    #[arg(long, value_name = "NAMES", env = "MDS_HTTP_HOSTS")]
+    pub http_hosts: Option<String>,
     /// Stands before every topic, so that one broker can carry many services.
     #[arg(long, value_name = "P", env = "MDS_TOPIC_PREFIX")]
     pub topic_prefix: Option<String>,
@@ -115,6 +118,8 @@ pub struct Common {
     pub listen: SocketAddr,
     /// HTTP address, if not off.
     pub http: Option<SocketAddr>,
+    /// Names under which HTTP gives contents.
+    pub http_hosts: Option<String>,
     /// The topics behind the prefix.
     pub topics: Topics,
     /// The prefix itself.
@@ -150,6 +155,7 @@ impl CommonSettings {
             data_dir: self.data_dir.clone().unwrap_or_else(|| defaults.data_dir.into()),
             listen: address("listen", self.listen.as_deref().unwrap_or(defaults.listen))?,
             http: if http == "off" { None } else { Some(address("http", http)?) },
+            http_hosts: self.http_hosts.clone(),
             topics: Topics::new(&prefix).map_err(|error| value_error("topic_prefix", &prefix, error))?,
             topic_prefix: prefix,
             limits,
@@ -186,6 +192,7 @@ impl CommonSettings {
         self.broker.get_or_insert_with(|| DEFAULT_BROKER.into());
         self.listen.get_or_insert_with(|| defaults.listen.into());
         self.http.get_or_insert_with(|| defaults.http.into());
+        self.http_hosts.get_or_insert_with(String::new);
         self.topic_prefix.get_or_insert_with(String::new);
         self.log_format.get_or_insert_with(|| "text".into());
         self.retry_connect.get_or_insert(false);

@@ -7,6 +7,7 @@ mod answers;
 mod conditions;
 mod contents;
 mod fields;
+mod hosts;
 mod measuring;
 mod page;
 mod range;
@@ -32,6 +33,7 @@ use tokio::sync::Semaphore;
 
 use crate::metrics::Metrics;
 
+pub use hosts::Hosts;
 pub use readiness::Readiness;
 pub use server::HttpServer;
 
@@ -54,6 +56,7 @@ pub struct Site {
     last_told: status::LastTold,
     metrics: Arc<Metrics>,
     readiness: Readiness,
+    hosts: Hosts,
     gather: Box<dyn Fn(&Metrics) + Send + Sync>,
 }
 
@@ -75,7 +78,15 @@ impl Site {
         let reads = EndpointApi::new(catalog.clone(), fragments.clone(), READS);
         let transfers = Arc::new(Semaphore::new(MAX_TRANSFERS));
         let last_told = status::LastTold::default();
-        Self { catalog, fragments, reads, transfers, last_told, metrics, readiness, gather: Box::new(|_| {}) }
+        let (hosts, gather) = (Hosts::default(), Box::new(|_: &Metrics| {}));
+        Self { catalog, fragments, reads, transfers, last_told, metrics, readiness, hosts, gather }
+    }
+
+    /// Gives contents under these names, too.
+    #[must_use]
+    pub fn with_hosts(mut self, hosts: Hosts) -> Self {
+        self.hosts = hosts;
+        self
     }
 
     /// Has `gather` look up more whenever somebody asks for the metrics. It must be quick.
@@ -100,6 +111,8 @@ impl Site {
             .route("/api/status", get(status::status))
             .route("/files/{digest}", get(contents::file))
             .route("/fragments/{digest}", get(contents::fragment))
+            // What comes after it is for monitors, under whatever name they know.
+            .route_layer(from_fn_with_state(site.clone(), hosts::check))
             .route("/healthz", get(async || answers::text(StatusCode::OK, "alive")))
             .route("/readyz", get(readyz))
             .route("/metrics", get(metrics))
