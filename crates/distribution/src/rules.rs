@@ -8,6 +8,8 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Rule {
+    /// S1: what is accepted again before it was deleted is not deleted.
+    NeededAgainStays,
     /// S3: after *Obtained* a torrent deletes only on an order.
     StagedStays,
     /// S5: only the registered start of a torrent votes.
@@ -54,7 +56,8 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
+        Self::NeededAgainStays,
         Self::StagedStays,
         Self::VotesOfRegisteredStarts,
         Self::ReleaseWhenConfirmed,

@@ -296,6 +296,12 @@ impl Cluster {
         &self.uploads
     }
 
+    /// Whether somebody has gathered inputs and carried nothing out yet.
+    #[must_use]
+    pub fn is_in_turn(&self) -> bool {
+        self.nodes.values().any(Node::is_in_turn)
+    }
+
     // What users do.
 
     /// Uploads a file to our tracker.
@@ -379,7 +385,7 @@ impl Cluster {
     fn ask_tracker(&mut self, input: TrackerInput) {
         let id = self.tracker_id();
         let now = self.local(&id);
-        let said = self.tracker_node_mut().input(input, now);
+        let said = self.tracker_node_mut().order(input, now);
         self.after(&id, said);
     }
 

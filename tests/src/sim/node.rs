@@ -108,6 +108,25 @@ impl Node {
         }
     }
 
+    /// Whether it has gathered inputs and carried nothing out yet.
+    #[must_use]
+    pub const fn is_in_turn(&self) -> bool {
+        match self {
+            Self::Tracker(node) => node.is_in_turn(),
+            Self::Torrent(node) => node.is_in_turn(),
+            Self::SpecTracker(_) | Self::SpecTorrent(_) => false,
+        }
+    }
+
+    /// The turn of its event loop ends.
+    pub fn end_turn(&mut self, now: Moment, rng: &mut Rng) -> Vec<Publication> {
+        match self {
+            Self::Tracker(node) => node.end_turn(now),
+            Self::Torrent(node) => node.end_turn(now, rng),
+            Self::SpecTracker(_) | Self::SpecTorrent(_) => Vec::new(),
+        }
+    }
+
     /// When a fragment arrives that it fetches.
     #[must_use]
     pub fn next_fetch(&self) -> Option<Moment> {
@@ -138,12 +157,15 @@ impl Node {
     pub fn shut_down(&mut self, now: Moment, rng: &mut Rng) -> Vec<Publication> {
         match self {
             Self::Tracker(node) => {
-                let said = node.input(TrackerInput::ShutDown, now);
+                let said = node.order(TrackerInput::ShutDown, now);
                 node.crash();
                 said
             }
             Self::Torrent(node) => {
-                let said = node.input(TorrentInput::ShutDown, now, rng);
+                let mut said = node.input(TorrentInput::ShutDown, now, rng);
+                if node.is_in_turn() {
+                    said.extend(node.end_turn(now, rng));
+                }
                 node.crash();
                 said
             }

@@ -14,6 +14,7 @@ const BUSY: usize = 200_000;
 pub(super) enum Due {
     Copy { subscriber: usize, place: usize },
     Write(usize),
+    Turn(usize),
     Tick(usize),
     Fetch(usize),
 }
@@ -76,6 +77,9 @@ impl Cluster {
                 continue;
             }
             let now = self.local(id);
+            if node.is_in_turn() {
+                due.push(Due::Turn(place));
+            }
             if node.next_write().is_some_and(|at| at <= now) {
                 due.push(Due::Write(place));
             }
@@ -122,6 +126,12 @@ impl Cluster {
                 let id = participant(place);
                 let (now, rng) = (self.local(&id), &mut self.rng);
                 let said = self.nodes.get_mut(&id).expect("a participant").end_write(now, rng);
+                self.after(&id, said);
+            }
+            Due::Turn(place) => {
+                let id = participant(place);
+                let (now, rng) = (self.local(&id), &mut self.rng);
+                let said = self.nodes.get_mut(&id).expect("a participant").end_turn(now, rng);
                 self.after(&id, said);
             }
             Due::Tick(place) => {

@@ -81,6 +81,12 @@ pub struct TorrentNode {
     under_way: Vec<Write>,
     /// The view with the changes that are not durable yet.
     written: View,
+    /// Whether it may take several inputs in one turn of its event loop.
+    pub gathers: bool,
+    /// Whether a turn has begun.
+    is_in_turn: bool,
+    /// Fragments that went in this turn, after something that is said at its end may have named them.
+    gone_in_turn: BTreeSet<Hash>,
     /// Where the process ends.
     pub fuse: Fuse,
     /// Fragments that it deleted on an order and that nobody has looked at yet.
@@ -110,6 +116,9 @@ impl TorrentNode {
             machine: None,
             under_way: Vec::new(),
             written: View::new(),
+            gathers: false,
+            is_in_turn: false,
+            gone_in_turn: BTreeSet::new(),
             fuse: Fuse::default(),
             deleted: Vec::new(),
             notices: Vec::new(),
@@ -154,6 +163,8 @@ impl TorrentNode {
     pub fn crash(&mut self) {
         self.machine = None;
         self.under_way.clear();
+        self.is_in_turn = false;
+        self.gone_in_turn.clear();
         self.disk.volume.crash();
     }
 
@@ -200,11 +211,18 @@ impl TorrentNode {
         Publication { topic: self.topics.shared(EventKind::ClientGoodbye), payload, retain: false }
     }
 
-    /// Hands the machine an input and carries out what follows.
+    /// Hands the machine an input, and carries out what follows unless more is gathered before.
     pub fn input(&mut self, input: TorrentInput, now: Moment, rng: &mut Rng) -> Vec<Publication> {
         let Some(machine) = &mut self.machine else { return Vec::new() };
         machine.handle(input, now);
-        self.execute(now, rng)
+        self.is_in_turn = true;
+        if self.gathers { Vec::new() } else { self.end_turn(now, rng) }
+    }
+
+    /// Whether a turn has begun.
+    #[must_use]
+    pub const fn is_in_turn(&self) -> bool {
+        self.is_in_turn
     }
 
     /// An event was heard.
@@ -215,6 +233,7 @@ impl TorrentNode {
     /// The bytes of these fragments go bad: the store finds it and sets them aside, and the machine is told.
     pub fn damage(&mut self, fragments: &[Hash], now: Moment, rng: &mut Rng) -> Vec<Publication> {
         self.disk.volume.set_aside(fragments);
+        self.gone_in_turn.extend(fragments);
         self.input(TorrentInput::Damaged { fragments: fragments.to_vec() }, now, rng)
     }
 
@@ -256,12 +275,15 @@ impl TorrentNode {
         !self.under_way.is_empty()
     }
 
-    fn execute(&mut self, now: Moment, rng: &mut Rng) -> Vec<Publication> {
+    /// Carries out what follows from everything gathered.
+    pub fn end_turn(&mut self, now: Moment, rng: &mut Rng) -> Vec<Publication> {
+        self.is_in_turn = false;
         let mut said = Vec::new();
         let ended = self.carry_out(now, rng, &mut said);
         if ended.is_ok() {
             self.check();
         }
+        self.gone_in_turn.clear();
         said
     }
 
@@ -297,6 +319,7 @@ impl TorrentNode {
                     self.flush()?;
                     self.fuse.point()?;
                     self.disk.volume.delete(&fragments);
+                    self.gone_in_turn.extend(&fragments);
                     self.deleted.extend(fragments);
                     self.fuse.point()?;
                 }
@@ -348,12 +371,10 @@ impl TorrentNode {
     fn check_promise(&self, event: &TorrentEvent) {
         match event {
             TorrentEvent::FragmentDistributionObtained(body) => {
-                let is_there = self.disk.volume.fragments.contains_key(&body.hash);
-                assert!(is_there, "{} says that it has {:?}", self.id, body.hash);
+                assert!(self.has_or_had_in_turn(&body.hash), "{} says that it has {:?}", self.id, body.hash);
             }
             TorrentEvent::ClientJoinRequested(body) => {
-                let missing =
-                    body.stored_fragments.keys().find(|hash| !self.disk.volume.fragments.contains_key(*hash));
+                let missing = body.stored_fragments.keys().find(|hash| !self.has_or_had_in_turn(hash));
                 assert!(missing.is_none(), "{} lists {missing:?}", self.id);
             }
             TorrentEvent::ClientHeartbeat(body) => {
@@ -371,6 +392,10 @@ impl TorrentNode {
             | TorrentEvent::FragmentDistributionRequested(_)
             | TorrentEvent::FragmentDistributionFailed(_) => {}
         }
+    }
+
+    fn has_or_had_in_turn(&self, fragment: &Hash) -> bool {
+        self.disk.volume.fragments.contains_key(fragment) || self.gone_in_turn.contains(fragment)
     }
 
     fn check(&mut self) {

@@ -57,6 +57,10 @@ pub struct TrackerNode {
     pub fetches: Vec<Fetch>,
     /// Fragments whose bytes it got from holders: where nobody takes another copy it lets go of them again.
     pub fetched: BTreeSet<Hash>,
+    /// Whether it may take several inputs in one turn of its event loop.
+    pub gathers: bool,
+    /// Whether a turn has begun.
+    is_in_turn: bool,
     /// Where the process ends.
     pub fuse: Fuse,
     /// Fragments whose bytes it let go of and that nobody has looked at yet.
@@ -81,6 +85,8 @@ impl TrackerNode {
             is_full: false,
             fetches: Vec::new(),
             fetched: BTreeSet::new(),
+            gathers: false,
+            is_in_turn: false,
             fuse: Fuse::default(),
             deleted: Vec::new(),
             checked: None,
@@ -102,6 +108,7 @@ impl TrackerNode {
     pub fn crash(&mut self) {
         self.machine = None;
         self.fetches.clear();
+        self.is_in_turn = false;
         self.disk.volume.crash();
     }
 
@@ -174,7 +181,7 @@ impl TrackerNode {
                 self.fetched.remove(&fragment);
             }
         }
-        let said = self.input(TrackerInput::FileUploaded { request, hash, file }, now);
+        let said = self.order(TrackerInput::FileUploaded { request, hash, file }, now);
         if let Some(Outcome::Refused(_)) = self.outcomes.get(&request) {
             let view = &self.disk.volume.view;
             let unused = wanted.into_iter().filter(|fragment| !view.is_in_a_file(fragment));
@@ -230,10 +237,32 @@ impl TrackerNode {
         self.input(TrackerInput::FragmentUnreadable { fragment }, now)
     }
 
-    /// Hands the machine an input and carries out what follows.
+    /// Hands the machine an input, and carries out what follows unless more is gathered before.
     pub fn input(&mut self, input: TrackerInput, now: Moment) -> Vec<Publication> {
         let Some(machine) = &mut self.machine else { return Vec::new() };
         machine.handle(input, now);
+        self.is_in_turn = true;
+        if self.gathers { Vec::new() } else { self.end_turn(now) }
+    }
+
+    /// Hands the machine an input that somebody waits for: with it the turn ends.
+    pub fn order(&mut self, input: TrackerInput, now: Moment) -> Vec<Publication> {
+        let mut said = self.input(input, now);
+        if self.is_in_turn {
+            said.extend(self.end_turn(now));
+        }
+        said
+    }
+
+    /// Whether a turn has begun.
+    #[must_use]
+    pub const fn is_in_turn(&self) -> bool {
+        self.is_in_turn
+    }
+
+    /// Carries out what follows from everything gathered.
+    pub fn end_turn(&mut self, now: Moment) -> Vec<Publication> {
+        self.is_in_turn = false;
         let (mut said, mut unreadable) = (Vec::new(), Vec::new());
         if self.carry_out(&mut said, &mut unreadable, now).is_err() {
             return said;

@@ -22,6 +22,7 @@ impl Tracker {
         // Bytes of a refused file that some other file needs are the tracker's own all the same.
         let needed = file.fragments.iter().filter(|fragment| accepted || self.view.is_in_a_file(fragment));
         let needed: Vec<Hash> = needed.copied().collect();
+        self.keep(&needed);
         self.distributions.own(needed.iter().copied());
         needed.into_iter().for_each(|fragment| self.enqueue(fragment));
         if accepted {

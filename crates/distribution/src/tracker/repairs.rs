@@ -268,6 +268,7 @@ impl Tracker {
         // However late they come, they are here.
         let size_bytes = self.view.fragment_bytes(&fragment).unwrap_or(0);
         self.repairs.forget(&fragment);
+        self.keep(&[fragment]);
         self.distributions.borrow(fragment);
         if self.view.is_in_a_file(&fragment) {
             self.repairs.fetched.insert(fragment, size_bytes);

@@ -42,9 +42,11 @@ impl Life {
             if self.cluster.now > end {
                 return Err(violation(unrest, "never at rest"));
             }
-            for _ in 0..STEPS {
+            let mut steps = 0;
+            while steps < STEPS || self.cluster.is_in_turn() {
                 self.cluster.step();
                 self.watch()?;
+                steps += 1;
             }
         }
         self.figures.longest_healing = self.cluster.now.since(from);

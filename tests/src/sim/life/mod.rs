@@ -73,12 +73,14 @@ impl Life {
         let mut tracker = cluster.new_tracker(setting.tracker_config());
         let store = setting.is_stored.then(|| RealStore::new(&mut cluster.rng));
         tracker.disk.volume = Volume::on(store);
+        tracker.gathers = setting.gathers;
         cluster.start_tracker_with(tracker);
         for (id, writes) in torrents.iter().zip(&setting.writes) {
             let mut node = cluster.new_torrent(id.as_str());
             let store = setting.is_stored.then(|| RealStore::new(&mut cluster.rng));
             node.disk.volume = Volume::on(store);
             node.writes = Writes::Within(*writes);
+            node.gathers = setting.gathers;
             cluster.start_torrent_with(node, id.as_str());
         }
         let ledger = Ledger::new(setting.copies);

@@ -39,6 +39,8 @@ pub struct Setting {
     pub is_cruel: bool,
     /// Whether the torrents keep their fragments in the real store.
     pub is_stored: bool,
+    /// Whether the daemons take several inputs in one turn of their event loops.
+    pub gathers: bool,
     /// For how long things happen.
     pub stretch: Duration,
     /// The longest pause between two of them.
@@ -77,6 +79,7 @@ impl Setting {
             faults_of_hundred: 20 + draw.below(60),
             is_cruel: draw.chance(1, 8),
             is_stored: draw.chance(1, 6),
+            gathers: draw.chance(1, 2),
             stretch: Duration::from_secs(120 + draw.below(90) as u64),
             pause: Duration::from_millis([500, 3_000, 8_000, 20_000][draw.below(4)]),
         }

@@ -169,6 +169,21 @@ impl Tracker {
         self.discard(own);
     }
 
+    /// The own bytes of these fragments are needed from now on. Nobody has carried out yet what was ordered since the last turn of the event
+    /// loop: what was to be deleted then stays.
+    pub(in crate::tracker) fn keep(&mut self, fragments: &[Hash]) {
+        let ordered = self.commands.iter_mut().filter_map(|command| match command {
+            TrackerCommand::Discard { fragments } => Some(fragments),
+            _ => None,
+        });
+        let ordered: Vec<&mut Vec<Hash>> = ordered.collect();
+        if ordered.is_empty() || !Rule::NeededAgainStays.is_kept() {
+            return;
+        }
+        let kept: BTreeSet<&Hash> = fragments.iter().collect();
+        ordered.into_iter().for_each(|ordered| ordered.retain(|fragment| !kept.contains(fragment)));
+    }
+
     pub(in crate::tracker) fn discard(&mut self, fragments: Vec<Hash>) {
         if !fragments.is_empty() {
             fragments.iter().for_each(|fragment| self.distributions.disown(fragment));
