@@ -20,6 +20,8 @@ pub enum Rule {
     OrdersNeedProof,
     /// S7: what was deleted is recognised by its tombstone.
     Tombstones,
+    /// S7: a tombstone proves nothing of what another tracker has accepted since.
+    TombstonesExpire,
     /// S8: what the tracker does not know is adopted.
     UnknownIsAdopted,
     /// S9: what an inventory does not list is not there.
@@ -56,13 +58,14 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::NeededAgainStays,
         Self::StagedStays,
         Self::VotesOfRegisteredStarts,
         Self::ReleaseWhenConfirmed,
         Self::OrdersNeedProof,
         Self::Tombstones,
+        Self::TombstonesExpire,
         Self::UnknownIsAdopted,
         Self::InventoryDecides,
         Self::InventoryIsProven,

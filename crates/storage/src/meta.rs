@@ -48,6 +48,8 @@ pub const CLIENT_ID: MetaKey<String> = MetaKey::new("client-id");
 pub const EPOCH: MetaKey<u64> = MetaKey::new("epoch");
 /// The instance of this tracker's last connection: if a broker still has a hello of an instance that begins alike, it is nobody else's.
 pub const TRACKER_INSTANCE: MetaKey<Uuid> = MetaKey::new("tracker-instance");
+/// 1 from when it is known that another tracker was in charge until what this one had deleted before is forgotten.
+pub const OTHERS_DECIDED: MetaKey<u64> = MetaKey::new("others-decided");
 /// The highest epoch of a tracker that was seen.
 pub const SEEN_EPOCH: MetaKey<u64> = MetaKey::new("seen-epoch");
 /// The instance of the tracker with the highest epoch that was seen.

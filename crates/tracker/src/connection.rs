@@ -84,8 +84,17 @@ pub enum OtherTracker {
 pub struct Presence {
     pub epoch: Epoch,
     pub instance: InstanceId,
+    /// Whether another tracker was in charge since this one last was.
+    pub others_decided: bool,
     /// What was heard while the session was set up.
     pub heard: VecDeque<Delivery>,
+}
+
+/// As whom the tracker is going to be on the bus.
+struct NextEpoch {
+    epoch: Epoch,
+    instance: InstanceId,
+    others_decided: bool,
 }
 
 /// Opens the tracker's sessions.
@@ -104,8 +113,8 @@ impl Connector {
     pub async fn open(self: Arc<Self>) -> Result<Session<Presence>, ConnectError> {
         let other = *self.other.lock().unwrap_or_else(PoisonError::into_inner);
         let seen = self.look_for_another(other).await?;
-        let (epoch, instance) = self.next_epoch(seen)?;
-        let session = self.connect(epoch, instance).await?;
+        let next = self.next_epoch(seen)?;
+        let session = self.connect(next).await?;
         *self.other.lock().unwrap_or_else(PoisonError::into_inner) = match other {
             OtherTracker::Replace => OtherTracker::Respect,
             OtherTracker::Respect | OtherTracker::Await => other,
@@ -186,20 +195,24 @@ impl Connector {
     }
 
     /// One more than every epoch seen here and there, durable before anybody hears of it.
-    fn next_epoch(&self, seen: Epoch) -> Result<(Epoch, InstanceId), ConnectError> {
+    fn next_epoch(&self, seen: Epoch) -> Result<NextEpoch, ConnectError> {
         let unusable = |error: &dyn std::fmt::Display| ConnectError::Store(error.to_string());
         let meta = self.store.meta();
         let own = meta.get(meta::EPOCH).map_err(|error| unusable(&error))?.unwrap_or(0);
         let epoch = Epoch(own).max(seen).next();
         let last = meta.get(meta::TRACKER_INSTANCE).map_err(|error| unusable(&error))?;
         let instance = InstanceId(last.map_or_else(random_uuid, |last| kin(last, random_uuid())));
+        let is_due = meta.get(meta::OTHERS_DECIDED).map_err(|error| unusable(&error))?.unwrap_or(0) != 0;
+        let others_decided = is_due || seen > Epoch(own);
+        meta.set(meta::OTHERS_DECIDED, &u64::from(others_decided)).map_err(|error| unusable(&error))?;
         meta.set(meta::EPOCH, &epoch.0).map_err(|error| unusable(&error))?;
         meta.set(meta::TRACKER_INSTANCE, &instance.0).map_err(|error| unusable(&error))?;
         self.store.flush().map_err(|error| unusable(&error))?;
-        Ok((epoch, instance))
+        Ok(NextEpoch { epoch, instance, others_decided })
     }
 
-    async fn connect(&self, epoch: Epoch, instance: InstanceId) -> Result<Session<Presence>, ConnectError> {
+    async fn connect(&self, next: NextEpoch) -> Result<Session<Presence>, ConnectError> {
+        let NextEpoch { epoch, instance, others_decided } = next;
         let topics = &self.common.topics;
         let me = topics.tracker_client_id();
         let mut options = SessionOptions::new(self.common.broker.clone(), me.as_str());
@@ -217,7 +230,7 @@ impl Connector {
         options.will = Some(Message::retained(topics.shared(EventKind::TrackerGoodbye), goodbye));
         let (outbox, mut inbox) = bus::open(options).await?;
         let heard = self.check_largest_packet(&outbox, &mut inbox, &me).await?;
-        Ok(Session { outbox, inbox, extra: Presence { epoch, instance, heard } })
+        Ok(Session { outbox, inbox, extra: Presence { epoch, instance, others_decided, heard } })
     }
 
     /// On MQTT 3.1.1 a packet over the broker's limit is acknowledged and dropped: only its coming back shows that it gets through.

@@ -188,10 +188,10 @@ impl EventLoop {
 
     fn take(&mut self, next: Next) -> Result<(), Failure> {
         match next {
-            Next::Link(LinkEvent::Opened(Presence { epoch, instance, heard })) => {
+            Next::Link(LinkEvent::Opened(Presence { epoch, instance, others_decided, heard })) => {
                 info!(broker = %self.parts.config.common.broker, %epoch, %instance, "online");
                 self.was_up = true;
-                self.handle(TrackerInput::Connected { epoch, instance });
+                self.handle(TrackerInput::Connected { epoch, instance, others_decided });
                 heard.iter().for_each(|delivery| self.hear(delivery));
             }
             Next::Link(LinkEvent::Failed(error)) => self.not_opened(error)?,
@@ -337,7 +337,10 @@ impl EventLoop {
                 changed.extend(changes);
                 must_flush = true;
             } else if let TrackerCommand::RememberEpoch { epoch } = command {
-                let stored = self.parts.store.meta().set(storage::meta::EPOCH, &epoch.0);
+                let meta = self.parts.store.meta();
+                // Before the epoch: a crash in between must not make it forget that others decided.
+                let stored = meta.set(storage::meta::OTHERS_DECIDED, &1);
+                let stored = stored.and_then(|()| meta.set(storage::meta::EPOCH, &epoch.0));
                 stored.map_err(|error| store_failed(&error))?;
                 must_flush = true;
             } else {
@@ -346,6 +349,10 @@ impl EventLoop {
         }
         if must_flush {
             self.parts.store.flush().map_err(|error| store_failed(&error))?;
+        }
+        if changed.contains(&Change::TombstonesForgotten) {
+            let stored = self.parts.store.meta().set(storage::meta::OTHERS_DECIDED, &0);
+            stored.map_err(|error| store_failed(&error))?;
         }
         if !changed.is_empty() {
             self.note(&changed);

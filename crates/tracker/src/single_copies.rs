@@ -53,6 +53,7 @@ impl SingleCopies {
                 | Change::FragmentAdded { .. }
                 | Change::FragmentRemoved { .. }
                 | Change::HolderRemoved { .. }
+                | Change::TombstonesForgotten
                 | Change::TombstonesAdded { .. }
                 | Change::DrainSet { .. } => {}
             }

@@ -38,10 +38,10 @@ impl Node {
         match self {
             Self::Tracker(node) => {
                 let seen = broker.retained(&topics.shared(EventKind::TrackerHello)).and_then(epoch_of);
-                let (epoch, instance) = node.next_presence(seen.unwrap_or_default(), rng);
+                let (epoch, instance, others_decided) = node.next_presence(seen.unwrap_or_default(), rng);
                 let will = node.will(rng);
                 broker.connect(id, node.subscriptions(), Some(will), now, rng);
-                node.input(TrackerInput::Connected { epoch, instance }, local)
+                node.input(TrackerInput::Connected { epoch, instance, others_decided }, local)
             }
             Self::Torrent(node) => {
                 let will = node.will(rng);

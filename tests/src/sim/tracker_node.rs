@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use distribution::tracker::FetchError;
-use distribution::view::{FileInfo, View};
+use distribution::view::{Change, FileInfo, View};
 use distribution::{Audience, Moment, RequestId, Tracker, TrackerCommand, TrackerConfig, TrackerInput};
 use protocol::event::{FragmentDistributionDelivered, TrackerEnvelope, TrackerEvent, TrackerGoodbye};
 use protocol::{ClientId, Epoch, EventId, EventKind, Hash, Heard, InstanceId, Revision, Topics};
@@ -21,6 +21,8 @@ use super::volume::Volume;
 pub struct TrackerDisk {
     /// The highest epoch used.
     pub epoch: Epoch,
+    /// Whether another tracker was in charge and what was deleted before is not forgotten yet.
+    pub others_decided: bool,
     /// The view and the tracker's own fragments.
     pub volume: Volume,
 }
@@ -61,6 +63,8 @@ pub struct TrackerNode {
     pub gathers: bool,
     /// Whether a turn has begun.
     is_in_turn: bool,
+    /// Whether it has forgotten what was deleted, since somebody looked.
+    pub has_forgotten_deletions: bool,
     /// Where the process ends.
     pub fuse: Fuse,
     /// Fragments whose bytes it let go of and that nobody has looked at yet.
@@ -87,6 +91,7 @@ impl TrackerNode {
             fetched: BTreeSet::new(),
             gathers: false,
             is_in_turn: false,
+            has_forgotten_deletions: false,
             fuse: Fuse::default(),
             deleted: Vec::new(),
             checked: None,
@@ -137,11 +142,12 @@ impl TrackerNode {
     }
 
     /// A new epoch above every one seen, durable, and a new instance: what a connection begins with.
-    pub fn next_presence(&mut self, seen: Epoch, rng: &mut Rng) -> (Epoch, InstanceId) {
+    pub fn next_presence(&mut self, seen: Epoch, rng: &mut Rng) -> (Epoch, InstanceId, bool) {
+        self.disk.others_decided |= seen > self.disk.epoch;
         self.disk.epoch = self.disk.epoch.max(seen).next();
         let instance = InstanceId(Uuid::from_bytes(rng.bytes()));
         self.instance = Some(instance);
-        (self.disk.epoch, instance)
+        (self.disk.epoch, instance, self.disk.others_decided)
     }
 
     /// Its Last Will.
@@ -283,11 +289,12 @@ impl TrackerNode {
     ) -> Result<(), Blown> {
         let Some(machine) = &mut self.machine else { return Ok(()) };
         let mut then = Vec::new();
-        let mut epoch_used = None;
+        let (mut epoch_used, mut forgets) = (None, false);
         while let Some(command) = machine.next_command() {
             match command {
                 TrackerCommand::Persist { changes, revision } => {
                     assert!(revision >= self.disk.volume.written_revision(), "{}: {revision} again", self.id);
+                    forgets |= changes.contains(&Change::TombstonesForgotten);
                     self.disk.volume.write(changes, revision);
                 }
                 TrackerCommand::RememberEpoch { epoch } => epoch_used = Some(epoch),
@@ -304,11 +311,15 @@ impl TrackerNode {
             self.fuse.point()?;
             if let Some(epoch) = epoch_used {
                 assert!(epoch > self.disk.epoch, "{}: {epoch} after {}", self.id, self.disk.epoch);
-                self.disk.epoch = epoch;
+                (self.disk.epoch, self.disk.others_decided) = (epoch, true);
             }
             self.disk.volume.is_failing = self.is_full;
             if self.disk.volume.flush().is_err() {
                 return Err(self.fuse.blow());
+            }
+            if forgets {
+                self.disk.others_decided = false;
+                self.has_forgotten_deletions = true;
             }
             self.fuse.point()?;
         }

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use distribution::RequestRefused;
-use mds_tests::sim::{Cluster, Fate, Nth, Outcome, Rule, Writes, client, tracker_config};
+use distribution::{RequestId, RequestRefused, TrackerInput};
+use mds_tests::sim::{
+    Cluster, Content, FRAGMENT_SIZE_BYTES, Fate, Nth, Outcome, Rule, Writes, client, tracker_config,
+};
 use protocol::{EventKind, Hash};
 
 fn bytes_everywhere(cluster: &Cluster) -> usize {
@@ -181,4 +183,50 @@ fn a_torrent_of_the_specification_is_told_when_it_joins() {
     cluster.restart("tracker");
     cluster.settle();
     assert_eq!(cluster.spec_torrent("s1").stored.len(), 0);
+}
+
+#[test]
+pub fn what_another_tracker_accepted_meanwhile_stays_although_it_was_deleted_before() {
+    let mut cluster = Cluster::with_torrents(31, &["t1", "t2"]);
+    let content = Content::new(vec![7; 3000], FRAGMENT_SIZE_BYTES);
+    let file = content.hash();
+    cluster.upload(content.clone());
+    cluster.settle();
+    cluster.remove(file);
+    cluster.settle();
+    // Another tracker on another disk takes over, and is given the file.
+    cluster.crash("tracker");
+    let disk = std::mem::take(&mut cluster.tracker_node_mut().disk);
+    cluster.restart("tracker");
+    cluster.settle();
+    cluster.upload(content);
+    cluster.settle();
+    // The first comes back.
+    cluster.crash("tracker");
+    cluster.tracker_node_mut().disk = disk;
+    cluster.restart("tracker");
+    cluster.settle();
+    assert_eq!(cluster.tracker().view().fewest_holders(&file), Some(2));
+    assert!(cluster.tracker().view().orders().tombstones.files().is_empty());
+}
+
+#[test]
+pub fn what_is_uploaded_while_its_deletion_is_not_carried_out_yet_is_not_deleted() {
+    let mut cluster = Cluster::with_torrents(32, &["t1"]);
+    cluster.crash("t1");
+    // One torrent is away, so the tracker keeps the bytes.
+    let content = Content::new(vec![8; 3000], FRAGMENT_SIZE_BYTES);
+    cluster.upload(content.clone());
+    cluster.tracker_node_mut().gathers = true;
+    let now = cluster.local(&cluster.tracker_id());
+    let removal = TrackerInput::FileRemovalRequested { request: RequestId(900), hash: content.hash() };
+    drop(cluster.tracker_node_mut().input(removal, now));
+    assert!(cluster.tracker_node().is_in_turn());
+    cluster.upload(content.clone());
+    cluster.tracker_node_mut().gathers = false;
+    let kept = &cluster.tracker_node().disk.volume.fragments;
+    assert!(content.fragments().keys().all(|fragment| kept.contains_key(fragment)));
+    cluster.restart("t1");
+    cluster.settle();
+    assert_eq!(cluster.tracker().view().fewest_holders(&content.hash()), Some(1));
 }

@@ -12,12 +12,20 @@ use super::{
 /// A rule, and what goes wrong without it.
 type Case = (Rule, fn());
 
-const CASES: [Case; 24] = [
+const CASES: [Case; 26] = [
     (Rule::StagedStays, failures::a_lost_obtained_is_said_again_with_the_next_heartbeats),
     (Rule::VotesOfRegisteredStarts, failures::an_obtained_of_before_the_disk_was_lost_does_not_count),
     (Rule::ReleaseWhenConfirmed, release::the_bytes_stay_until_every_receiver_has_confirmed_the_change),
     (Rule::OrdersNeedProof, repairs::a_torrent_that_comes_back_in_time_causes_no_repair),
     (Rule::Tombstones, removal::a_torrent_that_was_away_does_not_bring_a_deleted_file_back),
+    (
+        Rule::TombstonesExpire,
+        removal::what_another_tracker_accepted_meanwhile_stays_although_it_was_deleted_before,
+    ),
+    (
+        Rule::NeededAgainStays,
+        removal::what_is_uploaded_while_its_deletion_is_not_carried_out_yet_is_not_deleted,
+    ),
     (Rule::Tombstones, removal::even_one_that_has_forgotten_which_file_its_fragments_were_of),
     (
         Rule::UnknownIsAdopted,

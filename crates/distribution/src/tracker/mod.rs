@@ -67,6 +67,8 @@ pub enum TrackerInput {
         epoch: Epoch,
         /// New for this connection.
         instance: InstanceId,
+        /// Whether another tracker was in charge since this one was, until [`Change::TombstonesForgotten`] is durable.
+        others_decided: bool,
     },
     /// The bus is gone.
     ConnectionLost,
@@ -160,7 +162,9 @@ impl Tracker {
     pub fn handle(&mut self, input: TrackerInput, now: Moment) {
         self.presence.poll_fence(now, &self.config.rhythm);
         match input {
-            TrackerInput::Connected { epoch, instance } => self.handle_connected(epoch, instance, now),
+            TrackerInput::Connected { epoch, instance, others_decided } => {
+                self.handle_connected(epoch, instance, others_decided, now);
+            }
             TrackerInput::ConnectionLost => self.handle_connection_lost(),
             TrackerInput::Heard(Heard::Tracker { envelope, event, .. }) => {
                 self.handle_tracker(&envelope, &event, now)

@@ -57,12 +57,34 @@ const BELIEVABLE_LEAP: u64 = 1 << 32;
 
 impl Tracker {
     /// Every connection has an epoch and an instance of its own, so every torrent joins again: nobody has to know what it missed.
-    pub(super) fn handle_connected(&mut self, epoch: Epoch, instance: InstanceId, now: Moment) {
+    /// With `others_decided` another tracker was in charge since the last one.
+    pub(super) fn handle_connected(
+        &mut self,
+        epoch: Epoch,
+        instance: InstanceId,
+        others_decided: bool,
+        now: Moment,
+    ) {
         let (is_fenced, stepped_down) = (false, false);
         let instance = Some(instance);
         self.presence =
             Presence { epoch, instance, next_hello: now, last_echo: now, is_fenced, stepped_down };
+        if others_decided {
+            self.forget_deletions();
+        }
         self.start_anew(now);
+    }
+
+    /// What was deleted here may have been accepted again there, and the torrents bring it: a tombstone from before is no proof that their
+    /// copies may go (S7). At worst something deleted comes back with a torrent that was away.
+    fn forget_deletions(&mut self) {
+        if !Rule::TombstonesExpire.is_kept() {
+            return;
+        }
+        let changes = vec![Change::TombstonesForgotten];
+        self.apply_all(&changes);
+        let revision = self.view.revision();
+        self.commands.push_back(TrackerCommand::Persist { changes, revision });
     }
 
     /// A torrent ignores every tracker below the highest (epoch, instance) that it has seen. If that is above this one, this one has lost its
@@ -83,6 +105,7 @@ impl Tracker {
             let epoch = seen.next();
             self.commands.push_back(TrackerCommand::RememberEpoch { epoch });
             (self.presence.epoch, self.presence.next_hello) = (epoch, now);
+            self.forget_deletions();
             self.start_anew(now);
         }
         true

@@ -78,6 +78,8 @@ pub enum Change {
         /// Fragments that no file used any more.
         fragments: BTreeSet<Hash>,
     },
+    /// What was deleted is no longer remembered.
+    TombstonesForgotten,
     /// A torrent is being emptied before it leaves for good, or no longer is. Only the tracker remembers it.
     DrainSet {
         /// The torrent, registered or not.
@@ -170,6 +172,10 @@ impl View {
             }
             Change::HolderRemoved { hash, client } => {
                 self.remove_holder(hash, client);
+                Ok(())
+            }
+            Change::TombstonesForgotten => {
+                self.orders.tombstones = super::Tombstones::default();
                 Ok(())
             }
             Change::TombstonesAdded { files, fragments } => {

@@ -78,6 +78,7 @@ impl Changed {
             Change::FragmentSizeSet { .. }
             | Change::FragmentAdded { .. }
             | Change::FragmentRemoved { .. }
+            | Change::TombstonesForgotten
             | Change::TombstonesAdded { .. }
             | Change::DrainSet { .. } => {}
         }

@@ -131,6 +131,7 @@ impl Writing<'_> {
                 }
                 Ok(())
             }
+            Change::TombstonesForgotten => self.forget_tombstones(),
             Change::TombstonesAdded { files, fragments } => {
                 let files = files.iter().map(|hash| hash_key(DELETED_FILE, hash));
                 let fragments = fragments.iter().map(|hash| hash_key(DELETED_FRAGMENT, hash));
@@ -142,6 +143,17 @@ impl Writing<'_> {
                 Ok(())
             }
         }
+    }
+
+    fn forget_tombstones(&mut self) -> Result<(), EngineError> {
+        for kind in [DELETED_FILE, DELETED_FRAGMENT] {
+            for pair in scan(self.engine, Space::View, &[kind]) {
+                self.pending.writes.insert(pair?.0, None);
+            }
+            let waiting = self.pending.writes.range_mut(vec![kind]..vec![kind + 1]);
+            waiting.for_each(|(_, value)| *value = None);
+        }
+        Ok(())
     }
 
     fn publish(&mut self, hash: &Hash, file: &FileInfo) -> Result<(), EngineError> {

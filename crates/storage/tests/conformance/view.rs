@@ -200,6 +200,7 @@ fn any_change() -> impl Strategy<Value = Change> {
             .prop_map(|(hash, number)| Change::HolderRemoved { hash, client: client(number) }),
         (prop::collection::btree_set(fragment(), 0..3), prop::collection::btree_set(fragment(), 0..3))
             .prop_map(|(files, fragments)| Change::TombstonesAdded { files, fragments }),
+        Just(Change::TombstonesForgotten),
         (clients(), any::<bool>())
             .prop_map(|(number, is_draining)| Change::DrainSet { client: client(number), is_draining }),
     ]

@@ -256,6 +256,12 @@ impl Ledger {
         }
     }
 
+    /// Another tracker was in charge: what was deleted may come back with a torrent that was away.
+    pub fn deletions_forgotten(&mut self) {
+        let deleted = self.files.values_mut().filter(|entry| entry.standing == Standing::Deleted);
+        deleted.for_each(|entry| entry.standing = Standing::Open);
+    }
+
     fn excuse(&mut self, fragment: &Hash) {
         let hit = self.kept().filter(|entry| entry.content.fragments().contains_key(fragment));
         let hit: Vec<Hash> = hit.map(|entry| entry.content.hash()).collect();

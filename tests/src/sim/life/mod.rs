@@ -128,6 +128,9 @@ impl Life {
     /// After every step: nothing needed was deleted, and whose process has ended is started again.
     fn watch(&mut self) -> Result<(), Violation> {
         self.ledger.check_deleted(&mut self.cluster)?;
+        if std::mem::take(&mut self.cluster.tracker_node_mut().has_forgotten_deletions) {
+            self.ledger.deletions_forgotten();
+        }
         for id in std::mem::take(&mut self.cluster.fallen) {
             self.note(&format!("{id} fell"));
             self.figures.count("Fallen");

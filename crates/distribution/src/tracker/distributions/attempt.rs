@@ -20,6 +20,7 @@ impl Tracker {
         if !self.poll_returning(now) {
             return;
         }
+        self.poll_leftovers(now);
         self.poll_repairs(now);
         while let Some((fragment, tries)) = self.distributions.waiting.take_due(now) {
             self.distributions.enqueue(fragment, tries);

@@ -36,6 +36,14 @@ struct Returning {
     until: Moment,
 }
 
+/// Own bytes that no file needed when the tracker came online: what is left of uploads that did not end, as a rule. But where the tracker
+/// has lost its view they may be the only copy of something accepted, and the files come back with the torrents (S8).
+#[derive(Debug, Default)]
+struct Leftovers {
+    fragments: BTreeSet<Hash>,
+    until: Moment,
+}
+
 /// Where each fragment of the tracker's own store stands.
 #[derive(Debug, Default)]
 pub struct Distributions {
@@ -49,6 +57,7 @@ pub struct Distributions {
     waiting: Waiting<Tries>,
     releasable: BTreeMap<Hash, Revision>,
     returning: Option<Returning>,
+    leftovers: Leftovers,
 }
 
 impl Distributions {
@@ -60,6 +69,7 @@ impl Distributions {
     pub fn own(&mut self, fragments: impl IntoIterator<Item = Hash>) {
         for fragment in fragments {
             self.borrowed.remove(&fragment);
+            self.leftovers.fragments.remove(&fragment);
             self.own.insert(fragment);
         }
     }
@@ -139,7 +149,8 @@ impl Distributions {
             return Some(returning.until);
         }
         let flights = self.in_flight.values().map(|flight| flight.deadline(limits)).min();
-        flights.into_iter().chain(self.waiting.next_due()).min()
+        let leftovers = (!self.leftovers.fragments.is_empty()).then_some(self.leftovers.until);
+        flights.into_iter().chain(self.waiting.next_due()).chain(leftovers).min()
     }
 
     fn enqueue(&mut self, fragment: Hash, tries: Tries) {
@@ -173,6 +184,7 @@ impl Distributions {
     /// The bytes are no longer the tracker's. What is in flight with them lands by itself, and what is queued is passed over.
     fn disown(&mut self, fragment: &Hash) {
         self.own.remove(fragment);
+        self.leftovers.fragments.remove(fragment);
         self.borrowed.remove(fragment);
         self.releasable.remove(fragment);
         self.waiting.remove(fragment);

@@ -1,10 +1,11 @@
 //! When a fragment lacks holders, and when the tracker's own bytes of it may go.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use protocol::{ClientId, Hash, Revision};
 
-use super::Tries;
+use super::{Leftovers, Tries};
 use crate::command::TrackerCommand;
 use crate::copies::Copies;
 use crate::rules::Rule;
@@ -60,11 +61,33 @@ impl Tracker {
         }
         self.distributions.returning = None;
         let own: Vec<Hash> = self.distributions.own.iter().copied().collect();
-        let (wanted, unwanted) = own.into_iter().partition(|fragment| self.view.is_in_a_file(fragment));
-        let wanted: Vec<Hash> = wanted;
+        let (wanted, unwanted): (Vec<_>, BTreeSet<_>) =
+            own.into_iter().partition(|fragment| self.view.is_in_a_file(fragment));
+        wanted.into_iter().for_each(|fragment| self.enqueue_or_release(fragment));
+        let until = now + self.time_to_come_back();
+        self.distributions.leftovers = Leftovers { fragments: unwanted, until };
+        true
+    }
+
+    fn time_to_come_back(&self) -> Duration {
+        self.config.repair_after.max(self.config.rhythm.lease)
+    }
+
+    /// Whoever may come back has had its time: what no file needs now is needed by none. As long as nobody has come, nobody can tell.
+    pub(super) fn poll_leftovers(&mut self, now: Moment) {
+        let leftovers = &self.distributions.leftovers;
+        if leftovers.fragments.is_empty() || leftovers.until > now {
+            return;
+        }
+        if self.members.registered_count() == 0 {
+            self.distributions.leftovers.until = now + self.time_to_come_back();
+            return;
+        }
+        let left = std::mem::take(&mut self.distributions.leftovers.fragments).into_iter();
+        let (wanted, unwanted): (Vec<_>, Vec<_>) =
+            left.partition(|fragment| self.view.is_in_a_file(fragment));
         wanted.into_iter().for_each(|fragment| self.enqueue_or_release(fragment));
         self.discard(unwanted);
-        true
     }
 
     /// A torrent has joined: it holds what it listed and nothing else, whatever it said before. `expected` is what it held then, and what
