@@ -88,6 +88,11 @@ impl Holder {
         Self { tie, window: 1, ..Self::default() }
     }
 
+    /// Whether it is left alone for a while.
+    pub(super) fn is_paused(&self, now: f64) -> bool {
+        self.dropped.is_none() && self.paused_until > now
+    }
+
     /// Whether it may be given one more, of at most `most` in flight.
     pub(super) fn is_free(&self, most: usize, now: f64) -> bool {
         self.dropped.is_none()

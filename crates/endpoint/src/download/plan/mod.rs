@@ -99,6 +99,8 @@ pub struct Plan {
     limits: PlanLimits,
     fragments: Vec<Fragment>,
     holders: Vec<Holder>,
+    /// Those of them that may be free; all others have enough to do until something lands.
+    awake: BTreeSet<usize>,
     order: Order,
     rng: fastrand::Rng,
     /// Fragments in flight anywhere.
@@ -128,6 +130,7 @@ impl Plan {
             order,
             rng: fastrand::Rng::with_seed(limits.seed),
             holders: Vec::new(),
+            awake: BTreeSet::new(),
             flying: BTreeSet::new(),
             bytes_in_flight: 0,
             open_bytes,
@@ -140,9 +143,11 @@ impl Plan {
 
     /// There is another holder; the answer stands for it from now on.
     pub fn add_holder(&mut self) -> usize {
+        let index = self.holders.len();
         self.holders.push(Holder::new(self.rng.u32(..)));
         self.order.add_holder();
-        self.holders.len() - 1
+        self.awake.insert(index);
+        index
     }
 
     /// `holder` holds `fragments`, besides those told before. Says whether that is news.
@@ -159,6 +164,7 @@ impl Plan {
             holder.may_have_open = true;
             self.order.use_holder(index, holder.dropped.is_none());
             self.order.hold(index, holder.disclaimed.drain(..));
+            self.awake.insert(index);
         }
     }
 
@@ -169,6 +175,11 @@ impl Plan {
             return None;
         }
         let now = now.as_secs_f64();
+        let (holders, most) = (&self.holders, self.limits.per_holder);
+        self.awake.retain(|holder| {
+            let holder = &holders[*holder];
+            holder.is_paused(now) || holder.is_free(most, now)
+        });
         let flight = self.next_open(now).or_else(|| self.next_takeover(now))?;
         let Flight { fragment, holder } = flight;
         let size_bytes = self.fragments[fragment].size_bytes;
@@ -185,8 +196,9 @@ impl Plan {
     #[must_use]
     pub fn next_check(&self, now: Duration) -> Option<Duration> {
         let seconds = now.as_secs_f64();
-        let pauses = self.holders.iter().filter(|holder| holder.dropped.is_none());
-        let pauses = pauses.map(|holder| holder.paused_until).filter(|until| *until > seconds);
+        let pauses = self.awake.iter().map(|holder| &self.holders[*holder]);
+        let pauses = pauses.filter(|holder| holder.dropped.is_none()).map(|holder| holder.paused_until);
+        let pauses = pauses.filter(|until| *until > seconds);
         let check = pauses.chain(self.takeover_checks(seconds)).min_by(f64::total_cmp)?;
         // A little more than it is, lest rounding makes it too early.
         Some(Duration::from_secs_f64(check + 1e-6).max(now + Duration::from_millis(1)))
@@ -298,10 +310,9 @@ impl Plan {
 
     /// The holders that may be given one more fragment.
     fn free(&self, now: f64) -> Vec<usize> {
-        let mut free: Vec<usize> = (0..self.holders.len())
-            .filter(|holder| self.holders[*holder].is_free(self.limits.per_holder, now))
-            .collect();
-        if !free.is_empty() {
+        let is_free = |holder: &usize| self.holders[*holder].is_free(self.limits.per_holder, now);
+        let mut free: Vec<usize> = self.awake.iter().copied().filter(is_free).collect();
+        if free.iter().any(|holder| self.holders[*holder].in_flight > 0) {
             let typical = self.typical();
             free.retain(|holder| !self.is_stalled(*holder, &typical, now));
         }
@@ -315,6 +326,7 @@ impl Plan {
         let trip = fragment.trips.swap_remove(at);
         self.bytes_in_flight -= fragment.size_bytes;
         self.holders[flight.holder].landed(fragment.size_bytes);
+        self.awake.insert(flight.holder);
         if fragment.trips.is_empty() {
             self.flying.remove(&flight.fragment);
             if !fragment.is_done {

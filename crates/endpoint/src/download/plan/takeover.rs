@@ -2,6 +2,8 @@
 //!
 //! All times are seconds since the download began.
 
+use std::cell::OnceCell;
+
 use super::holder::Speed;
 use super::{Flight, Plan, Trip};
 
@@ -25,13 +27,32 @@ pub(super) fn spare_bytes(sizes_bytes: &[u64]) -> u64 {
 
 /// What those holders that have shown their speed have in common.
 #[derive(Debug, Default)]
-pub(super) struct Typical {
+pub(super) struct Common {
     number: u32,
     rate: f64,
     longest: f64,
 }
 
-impl Typical {
+/// The same, found out when it is first needed: for a holder that has not shown its own.
+pub(super) struct Typical<'a> {
+    plan: &'a Plan,
+    common: OnceCell<Common>,
+}
+
+impl Typical<'_> {
+    fn expected(&self, bytes: u64) -> Option<f64> {
+        let in_use = || self.plan.holders.iter().filter(|holder| holder.dropped.is_none());
+        let common = self.common.get_or_init(|| {
+            in_use().fold(Common::default(), |mut common, holder| {
+                common.add(&holder.speed);
+                common
+            })
+        });
+        common.expected(bytes)
+    }
+}
+
+impl Common {
     fn add(&mut self, speed: &Speed) {
         if let Some(rate) = speed.rate() {
             self.number += 1;
@@ -47,14 +68,11 @@ impl Typical {
 }
 
 impl Plan {
-    pub(super) fn typical(&self) -> Typical {
-        let mut typical = Typical::default();
-        let in_use = self.holders.iter().filter(|holder| holder.dropped.is_none());
-        in_use.for_each(|holder| typical.add(&holder.speed));
-        typical
+    pub(super) const fn typical(&self) -> Typical<'_> {
+        Typical { plan: self, common: OnceCell::new() }
     }
 
-    pub(super) fn is_stalled(&self, holder: usize, typical: &Typical, now: f64) -> bool {
+    pub(super) fn is_stalled(&self, holder: usize, typical: &Typical<'_>, now: f64) -> bool {
         self.stalled_from(holder, typical, now).is_some_and(|from| from <= now)
     }
 
@@ -64,7 +82,7 @@ impl Plan {
         (0..self.holders.len()).map(|holder| self.is_stalled(holder, &typical, now)).collect()
     }
 
-    fn stalled_from(&self, holder: usize, typical: &Typical, now: f64) -> Option<f64> {
+    fn stalled_from(&self, holder: usize, typical: &Typical<'_>, now: f64) -> Option<f64> {
         self.holders[holder].stalled_from(|bytes| typical.expected(bytes), at_least(now))
     }
 
@@ -76,6 +94,14 @@ impl Plan {
         }
         let size_bytes = self.fragments[fragment].size_bytes;
         let Some(expected) = self.holders[holder].expected(size_bytes) else { return false };
+        let window_bytes =
+            self.limits.window.map_or(u64::MAX, |window| self.usual_size_bytes.saturating_mul(window as u64));
+        let open_bytes = self.open_bytes.min(window_bytes) as f64;
+        // All together are at least as fast as those that work: most of the time this settles it.
+        if expected * self.holders.iter().filter_map(|holder| holder.speed.rate()).sum::<f64>() <= open_bytes
+        {
+            return false;
+        }
         let stalled = self.stalled(now);
         let is_working = |other: usize| {
             let holder = &self.holders[other];
@@ -83,9 +109,7 @@ impl Plan {
         };
         let working = (0..self.holders.len()).filter(|other| is_working(*other));
         let rate: f64 = working.clone().filter_map(|other| self.holders[other].speed.rate()).sum();
-        let window_bytes =
-            self.limits.window.map_or(u64::MAX, |window| self.usual_size_bytes.saturating_mul(window as u64));
-        if rate <= 0.0 || expected <= self.open_bytes.min(window_bytes) as f64 / rate {
+        if rate <= 0.0 || expected * rate <= open_bytes {
             return false;
         }
         working.filter(|other| *other != holder && self.order.holds(*other, fragment)).any(|other| {
@@ -96,8 +120,8 @@ impl Plan {
     /// The fragment that has been in flight longest of those that a holder with nothing else to do may take over; and that holder, which
     /// is the one that would be done first.
     pub(super) fn next_takeover(&mut self, now: f64) -> Option<Flight> {
-        let typical = self.typical();
         let mut free = self.free(now);
+        let typical = self.typical();
         let expected = |holder: usize| self.holders[holder].expected(self.usual_size_bytes).unwrap_or(0.0);
         free.sort_by(|a, b| expected(*a).total_cmp(&expected(*b)));
         let (flight, is_spare) = free.into_iter().find_map(|holder| {
@@ -128,7 +152,7 @@ impl Plan {
     fn takeovers<'a>(
         &'a self,
         holder: usize,
-        typical: &'a Typical,
+        typical: &'a Typical<'a>,
         now: f64,
     ) -> impl Iterator<Item = Takeover> + 'a {
         let own = self.holders[holder].expected(self.usual_size_bytes).or_else(|| typical.expected(0));

@@ -432,7 +432,8 @@ impl Plan {
             }
         }
         assert_eq!(bytes, self.bytes_in_flight);
-        for (holder, counted) in self.holders.iter().zip(in_flight) {
+        for (index, (holder, counted)) in self.holders.iter().zip(in_flight).enumerate() {
+            assert!(self.awake.contains(&index) || holder.dropped.is_some() || holder.in_flight > 0);
             assert_eq!((holder.in_flight, holder.bytes_in_flight), counted);
             assert!(holder.in_flight <= self.limits.per_holder);
         }
