@@ -21,7 +21,7 @@ const FRAGMENTS: usize = 256;
 const FILE_BYTES: u64 = FRAGMENTS as u64 * FRAGMENT_BYTES;
 /// Bytes a second.
 const SPEED: u64 = 8 << 20;
-const SEEDS: std::ops::Range<u64> = 0..12;
+const SEEDS: std::ops::Range<u64> = 0..16;
 
 /// What a simulated holder does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,7 +92,7 @@ impl Holder {
             Does::StopAfter(bytes) if self.sent.load(Ordering::Relaxed) >= bytes => {
                 std::future::pending().await
             }
-            _ => true,
+            Does::Serve | Does::Freeze(_) | Does::StopAfter(_) | Does::Lie(_) | Does::ServeOnly(..) => true,
         }
     }
 
@@ -118,10 +118,8 @@ impl Holder {
             received.add(chunk);
             left -= chunk;
         }
-        match self.spec.does {
-            Does::Lie(from) if self.started.elapsed() >= from => Err(FetchFailure::Lied),
-            _ => Ok(Vec::new()),
-        }
+        let is_lie = matches!(self.spec.does, Does::Lie(from) if self.started.elapsed() >= from);
+        if is_lie { Err(FetchFailure::Lied) } else { Ok(Vec::new()) }
     }
 }
 

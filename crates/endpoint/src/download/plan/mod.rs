@@ -207,11 +207,15 @@ impl Plan {
     /// A flight brought its fragment. Answers the flights of the same fragment that are now superfluous; they are over.
     pub fn delivered(&mut self, flight: Flight, now: Duration) -> Vec<Flight> {
         let now = now.as_secs_f64();
-        let is_alone = self.fragments[flight.fragment].trips.len() <= 1;
-        let stalled = if is_alone { Vec::new() } else { self.stalled(now) };
-        let Some(trip) = self.land(flight) else { return Vec::new() };
-        let Fragment { size_bytes, is_done, trips } = &mut self.fragments[flight.fragment];
+        let Fragment { is_done, trips, .. } = &mut self.fragments[flight.fragment];
+        if !trips.iter().any(|trip| trip.holder == flight.holder) {
+            return Vec::new();
+        }
+        // Before it lands, lest it is to be had again.
         *is_done = true;
+        let stalled = if trips.len() > 1 { self.stalled(now) } else { Vec::new() };
+        let Some(trip) = self.land(flight) else { return Vec::new() };
+        let Fragment { size_bytes, trips, .. } = &self.fragments[flight.fragment];
         let others: Vec<Flight> =
             trips.iter().map(|trip| Flight { fragment: flight.fragment, holder: trip.holder }).collect();
         self.holders[flight.holder].delivered(*size_bytes, trip.since, now);
@@ -220,7 +224,6 @@ impl Plan {
             self.land(*other);
             self.holders[other.holder].overtaken(stalled[other.holder], now);
         }
-        self.order.close(flight.fragment);
         while self.fragments.get(self.first_open).is_some_and(|fragment| fragment.is_done) {
             self.first_open += 1;
         }
