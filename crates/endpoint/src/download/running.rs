@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use protocol::{ClientId, EndpointUri, Hash};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::client::{FetchFailure, FileMap, FragmentPlace, WantedFragment};
@@ -57,11 +57,18 @@ pub struct Running<N> {
     plan: Plan,
     holders: Holders,
     started: Instant,
-    fetches: JoinSet<(Flight, Result<Vec<Bytes>, FetchFailure>)>,
+    /// How long nothing was taken from anybody because the writer was behind: no holder's fault.
+    held_up: Duration,
+    /// How often in a row the network was asked again.
+    rounds: u32,
+    fetches: JoinSet<Landed>,
     flying: HashMap<Flight, Airborne>,
     done_bytes: u64,
     fetched_bytes: u64,
 }
+
+/// A request that has ended.
+type Landed = (Flight, Result<Vec<Bytes>, FetchFailure>);
 
 /// A request under way.
 struct Airborne {
@@ -118,6 +125,8 @@ impl<N: Network> Running<N> {
             plan,
             holders: Holders::default(),
             started: Instant::now(),
+            held_up: Duration::ZERO,
+            rounds: 0,
             fetches: JoinSet::new(),
             flying: HashMap::new(),
             done_bytes,
@@ -142,14 +151,20 @@ impl<N: Network> Running<N> {
         self.holders.reports(|holder| self.plan.dropped(holder))
     }
 
+    /// The plan's time.
     fn now(&self) -> Duration {
-        self.started.elapsed()
+        self.started.elapsed().saturating_sub(self.held_up)
     }
 
     /// Downloads all that is missing, or as much of it as can be had.
     pub async fn run(&mut self, writer: &impl Accept) -> Result<(), DownloadError> {
-        let mut rounds = 0;
         loop {
+            // What has come already goes before whatever is concluded from its not having come.
+            while let Some(landed) = self.fetches.try_join_next() {
+                if !self.landed(landed, writer).await {
+                    return Ok(());
+                }
+            }
             while let Some(flight) = self.plan.next(self.now()) {
                 self.take_off(flight);
             }
@@ -159,40 +174,46 @@ impl<N: Network> Running<N> {
                 Outlook::Stuck(fragments) => {
                     let fragments: Vec<Hash> =
                         fragments.into_iter().map(|fragment| self.wanted[fragment].fragment.hash).collect();
-                    rounds += 1;
-                    if rounds > ROUNDS {
+                    self.rounds += 1;
+                    if self.rounds > ROUNDS {
                         return Err(DownloadError::Unavailable { file: self.file, fragments });
                     }
-                    if rounds > 1 {
+                    if self.rounds > 1 {
                         sleep(ROUND_PAUSE).await;
                     }
-                    self.ask_again(&fragments, rounds > 1).await;
+                    self.ask_again(&fragments, self.rounds > 1).await;
                     continue;
                 }
             }
-            let check = self.plan.next_check(self.now()).map(|check| self.started + check);
+            let check = self.plan.next_check(self.now()).map(|check| self.started + self.held_up + check);
             tokio::select! {
                 Some(landed) = self.fetches.join_next() => {
-                    let (flight, result) = match landed {
-                        Ok(landed) => landed,
-                        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-                        // It was called off and is no longer in the plan.
-                        Err(_) => continue,
-                    };
-                    let Some(Airborne { endpoint, .. }) = self.flying.remove(&flight) else { continue };
-                    match result {
-                        Ok(parts) => {
-                            rounds = 0;
-                            if !self.arrived(flight, parts, writer).await {
-                                return Ok(());
-                            }
-                        }
-                        Err(failure) => self.lost(flight, endpoint, &failure),
+                    if !self.landed(landed, writer).await {
+                        return Ok(());
                     }
                 }
                 () = sleep_until(check.unwrap_or_else(|| Instant::now() + self.options.patience)) => {}
             }
         }
+    }
+
+    /// A request has ended. False if what it brought cannot be written.
+    async fn landed(&mut self, landed: Result<Landed, JoinError>, writer: &impl Accept) -> bool {
+        let (flight, result) = match landed {
+            Ok(landed) => landed,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            // It was called off and is no longer in the plan.
+            Err(_) => return true,
+        };
+        let Some(Airborne { endpoint, .. }) = self.flying.remove(&flight) else { return true };
+        match result {
+            Ok(parts) => {
+                self.rounds = 0;
+                return self.arrived(flight, parts, writer).await;
+            }
+            Err(failure) => self.lost(flight, endpoint, &failure),
+        }
+        true
     }
 
     /// Asks the holder for the fragment.
@@ -225,7 +246,9 @@ impl<N: Network> Running<N> {
         let offsets = std::mem::take(&mut wanted.offsets);
         self.done_bytes +=
             offsets.iter().map(|offset| overlap_at(&self.range, *offset, size_bytes)).sum::<u64>();
+        let waiting = Instant::now();
         let is_written = writer.write(Arrival { offsets, parts }).await;
+        self.held_up += waiting.elapsed();
         let total_bytes = self.range.end - self.range.start;
         (self.on_progress)(Progress { done_bytes: self.done_bytes, total_bytes });
         is_written

@@ -173,13 +173,18 @@ impl Network for Simulated {
 
 /// Checks that every byte comes once.
 #[derive(Default)]
-struct Seen(std::sync::Mutex<HashSet<u64>>);
+struct Seen {
+    offsets: std::sync::Mutex<HashSet<u64>>,
+    /// How long it takes for each fragment.
+    takes: Duration,
+}
 
 impl Accept for Seen {
     async fn write(&self, arrival: Arrival) -> bool {
         for offset in arrival.offsets {
-            assert!(self.0.lock().unwrap().insert(offset), "{offset} came twice");
+            assert!(self.offsets.lock().unwrap().insert(offset), "{offset} came twice");
         }
+        sleep(self.takes).await;
         true
     }
 }
@@ -193,6 +198,8 @@ struct Shape {
     /// Bytes a second of the client's own line.
     link: Option<u64>,
     window_bytes: Option<u64>,
+    /// A fragment.
+    writing_takes: Duration,
 }
 
 #[derive(Debug)]
@@ -206,7 +213,7 @@ impl Shape {
     fn everywhere(specs: impl Into<Vec<Spec>>) -> Self {
         let specs = specs.into();
         let holders = vec![(0..specs.len()).collect(); FRAGMENTS];
-        Self { specs, holders, link: None, window_bytes: None }
+        Self { specs, holders, link: None, window_bytes: None, writing_takes: Duration::ZERO }
     }
 
     /// Every fragment at so many, one of which is good.
@@ -264,11 +271,11 @@ impl Shape {
         let options = DownloadOptions { window_bytes: self.window_bytes, ..DownloadOptions::default() };
         let (range, have, on_progress) = (0..FILE_BYTES, BTreeSet::new(), Box::new(|_| {}));
         let mut running = Running::new(network, Task { map, range, have, options, on_progress, seed });
-        let seen = Seen::default();
+        let seen = Seen { takes: self.writing_takes, ..Seen::default() };
         running.run(&seen).await.unwrap();
         let took = started.elapsed();
         running.end().await;
-        assert_eq!(seen.0.into_inner().unwrap().len(), FRAGMENTS);
+        assert_eq!(seen.offsets.into_inner().unwrap().len(), FRAGMENTS);
         let reports = running.reports();
         Outcome {
             took,
@@ -408,5 +415,17 @@ async fn far_away_holders_get_as_much_at_once_as_may_be() {
         let outcome = Shape::everywhere([far; 6]).download(seed).await;
         // Three fragments at once at each, and a trip takes little more than 100 ms: 14 round trips, and some to begin with.
         assert!(outcome.took < ms(2600) && outcome.received_bytes == FILE_BYTES, "seed {seed}: {outcome:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_disk_is_not_taken_for_silence_of_the_holders() {
+    for seed in SEEDS {
+        // Four holders bring 128 fragments a second, of which 20 can be written.
+        let shape = Shape { writing_takes: ms(50), ..Shape::everywhere([GOOD; 4]) };
+        let outcome = shape.download(seed).await;
+        assert_eq!(outcome.received_bytes, FILE_BYTES, "seed {seed}: {outcome:?}");
+        let writing = ms(50) * FRAGMENTS as u32;
+        assert!(outcome.took < writing.mul_f64(1.2), "seed {seed}: {outcome:?}");
     }
 }
