@@ -6,6 +6,7 @@ pub mod certificates;
 pub mod client;
 pub mod daemons;
 pub mod http;
+pub mod liar;
 pub mod loopback;
 pub mod mosquitto;
 pub mod mqtt;

@@ -85,6 +85,11 @@ async fn a_file_comes_from_all_holders_at_once() {
     assert_eq!(finished.holders.len(), 3);
     assert!(finished.holders.iter().all(|holder| holder.fragments > 0), "{:?}", finished.holders);
     assert_eq!(finished.fetched_bytes, fixture.content.len() as u64);
+    // What stands around the bytes of so small a fragment is some hundredths of it.
+    let framing = finished.received_bytes as f64 / finished.fetched_bytes as f64;
+    assert!(framing > 1.0 && framing < 1.05, "{framing}");
+    let sum: u64 = finished.holders.iter().map(|holder| holder.received_bytes).sum();
+    assert_eq!(finished.received_bytes, sum);
 }
 
 #[tokio::test]
@@ -107,7 +112,8 @@ async fn a_holder_that_lies_is_dropped_and_its_bytes_are_not_used() {
     let finished = fixture.download().await.run(Memory::default()).await.unwrap();
     fixture.check(&finished);
     let liar = finished.holders.iter().find(|holder| holder.name == "t2").unwrap();
-    assert_eq!((liar.dropped, liar.fragments), (Some(Dropped::Lied), 0));
+    assert_eq!((liar.dropped, liar.fragments, liar.bytes), (Some(Dropped::Lied), 0, 0));
+    assert!(liar.received_bytes >= FRAGMENT_SIZE as u64, "what it sent counts, though it is no good");
 }
 
 #[tokio::test]

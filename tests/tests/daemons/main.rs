@@ -4,6 +4,7 @@
 
 mod access_list;
 mod alone;
+mod bad_holders;
 mod broker_limits;
 mod configuration;
 mod crashes;

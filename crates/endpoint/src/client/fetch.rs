@@ -6,7 +6,6 @@ use bytes::Bytes;
 use futures::{Stream, TryStreamExt};
 use protocol::{Hash, Hasher};
 use tokio::time::timeout;
-use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
@@ -15,6 +14,11 @@ use crate::names::{file_name, fragment_name};
 use crate::proto::endpoint_service_client::EndpointServiceClient;
 use crate::proto::{ErrorReason, ReadFileRequest, ReadFragmentRequest};
 use crate::serve::MAX_MESSAGE_BYTES;
+
+use super::Connection;
+
+/// When a holder that is busy is asked again, if it does not say.
+const BUSY_PAUSE: Duration = Duration::from_millis(500);
 
 /// Why a holder did not deliver a fragment.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -38,8 +42,11 @@ pub enum FetchFailure {
     #[error("it has no endpoint that can be dialled")]
     NotDialable,
     /// It is too busy now.
-    #[error("it is busy")]
-    Busy,
+    #[error("it is busy for {} s", .retry_after.as_secs_f32())]
+    Busy {
+        /// When it wants to be asked again; as it said, if it did.
+        retry_after: Duration,
+    },
     /// It could not be reached, or the connection broke.
     #[error("it could not be reached: {status}")]
     Unreachable {
@@ -58,10 +65,14 @@ impl From<Status> for FetchFailure {
             Self::NotHeld
         } else if code == Code::DataLoss {
             Self::Damaged
-        } else if code == Code::ResourceExhausted {
-            Self::Busy
         } else {
-            Self::Unreachable { status }
+            let told = status.get_details_retry_info().and_then(|info| info.retry_delay);
+            match (code, told) {
+                (Code::ResourceExhausted, told) => Self::Busy { retry_after: told.unwrap_or(BUSY_PAUSE) },
+                // Whoever says when to come back is there.
+                (Code::Unavailable, Some(retry_after)) => Self::Busy { retry_after },
+                _ => Self::Unreachable { status },
+            }
         }
     }
 }
@@ -81,7 +92,7 @@ pub struct WantedFragment {
 /// # Errors
 /// If the daemon does not deliver exactly that fragment, or is silent for longer than `patience`.
 pub async fn fetch_fragment(
-    channel: Channel,
+    channel: impl Connection,
     wanted: WantedFragment,
     patience: Duration,
 ) -> Result<Vec<Bytes>, FetchFailure> {
@@ -98,7 +109,7 @@ pub async fn fetch_fragment(
 /// # Errors
 /// As [`fetch_fragment`].
 pub async fn fetch_through(
-    channel: Channel,
+    channel: impl Connection,
     file: Hash,
     offset_bytes: u64,
     wanted: WantedFragment,
@@ -144,4 +155,35 @@ async fn collect(
     }
     let is_it = received == wanted.size_bytes && hasher.finish() == wanted.hash;
     if is_it { Ok(parts) } else { Err(FetchFailure::Lied) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Refusal;
+    use tonic_types::ErrorDetails;
+
+    #[test]
+    fn a_busy_server_says_when_to_come_back() {
+        let retry_after = Duration::from_secs(3);
+        let told = FetchFailure::from(Status::from(Refusal::Busy { retry_after }));
+        assert!(matches!(told, FetchFailure::Busy { retry_after: after } if after == retry_after));
+        let untold = FetchFailure::from(Status::resource_exhausted("a proxy's"));
+        assert!(matches!(untold, FetchFailure::Busy { retry_after } if retry_after == BUSY_PAUSE));
+    }
+
+    #[test]
+    fn so_does_one_that_is_unavailable_for_a_while_only_if_it_says_so() {
+        let details = ErrorDetails::with_retry_info(Some(Duration::from_secs(1)));
+        let told = Status::with_error_details(Code::Unavailable, "starting", details);
+        assert!(matches!(FetchFailure::from(told), FetchFailure::Busy { .. }));
+        let broken = FetchFailure::from(Status::unavailable("transport error"));
+        assert!(matches!(broken, FetchFailure::Unreachable { .. }));
+    }
+
+    #[test]
+    fn a_server_without_a_holder_does_not_hold_it() {
+        let refusal = Refusal::NoReachableHolder { file: Hash::of(b"x"), fragments: vec![] };
+        assert!(matches!(FetchFailure::from(Status::from(refusal)), FetchFailure::NotHeld));
+    }
 }

@@ -4,6 +4,7 @@ mod channels;
 mod cluster;
 mod error;
 mod fetch;
+mod metered;
 mod read_file;
 mod watch;
 
@@ -11,3 +12,4 @@ pub use channels::{Channels, NotDialable};
 pub use cluster::{Cluster, FileFilter, FileMap, FragmentPlace, Reader};
 pub use error::{CallError, ClientError};
 pub use fetch::{FetchFailure, WantedFragment, fetch_fragment, fetch_through};
+pub use metered::{Connection, Metered, ReceivedBytes};

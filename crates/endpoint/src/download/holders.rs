@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use protocol::EndpointUri;
 
+use crate::client::ReceivedBytes;
+
 use super::plan::Dropped;
 
 /// Whom a download asks.
@@ -26,6 +28,7 @@ pub struct Holder {
     pub fragments: u64,
     pub bytes: u64,
     pub failures: u64,
+    pub received: ReceivedBytes,
 }
 
 /// How one holder did.
@@ -35,8 +38,11 @@ pub struct HolderReport {
     pub name: String,
     /// Fragments taken from it.
     pub fragments: u64,
-    /// Bytes taken from it.
+    /// Bytes of these fragments.
     pub bytes: u64,
+    /// Bytes of all its answers to requests for fragments, as they came; [`Finished::received_bytes`](super::Finished::received_bytes) is
+    /// the sum.
+    pub received_bytes: u64,
     /// Requests that it did not answer with the fragment.
     pub failures: u64,
     /// Why it was asked no more, if so.
@@ -58,8 +64,17 @@ impl Holders {
     pub fn add(&mut self, name: String, endpoints: Vec<EndpointUri>, is_relay: bool) -> usize {
         let index = self.holders.len();
         self.by_name.insert(name.clone(), index);
-        let (current, fragments, bytes, failures) = (0, 0, 0, 0);
-        self.holders.push(Holder { name, endpoints, is_relay, current, fragments, bytes, failures });
+        let (current, fragments, bytes, failures, received) = (0, 0, 0, 0, ReceivedBytes::default());
+        self.holders.push(Holder {
+            name,
+            endpoints,
+            is_relay,
+            current,
+            fragments,
+            bytes,
+            failures,
+            received,
+        });
         index
     }
 
@@ -74,6 +89,7 @@ impl Holders {
             name: holder.name.clone(),
             fragments: holder.fragments,
             bytes: holder.bytes,
+            received_bytes: holder.received.get(),
             failures: holder.failures,
             dropped: dropped(index),
         };
@@ -87,9 +103,16 @@ impl Holder {
         self.endpoints.get(self.current)
     }
 
-    /// The endpoint did not answer: use the next one.
-    pub fn use_next_endpoint(&mut self) {
-        self.current = (self.current + 1) % self.endpoints.len().max(1);
+    /// Which of the endpoints is asked.
+    pub const fn current(&self) -> usize {
+        self.current
+    }
+
+    /// That endpoint did not answer: use the next one, unless it has been left already.
+    pub fn use_another_than(&mut self, endpoint: usize) {
+        if self.current == endpoint {
+            self.current = (self.current + 1) % self.endpoints.len().max(1);
+        }
     }
 
     /// Whether it can be asked there for fragments that it has.

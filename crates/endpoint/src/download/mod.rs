@@ -8,8 +8,10 @@ mod digest;
 mod driver;
 mod error;
 mod holders;
+mod network;
 pub mod plan;
 mod resume;
+mod running;
 mod sink;
 mod writer;
 

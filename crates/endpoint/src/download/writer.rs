@@ -19,6 +19,12 @@ pub struct Arrival {
     pub parts: Vec<Bytes>,
 }
 
+/// Where arrivals go.
+pub trait Accept: Sync {
+    /// Hands over a fragment; waits if too many wait already. False if that failed for good.
+    fn write(&self, arrival: Arrival) -> impl Future<Output = bool> + Send;
+}
+
 /// Sends arrivals to the thread.
 pub struct Writer<S> {
     arrivals: mpsc::Sender<Arrival>,
@@ -33,15 +39,17 @@ impl<S: Sink> Writer<S> {
         Self { arrivals, thread }
     }
 
-    /// Hands over a fragment; waits if the thread is behind. False if the thread has failed: [`finish`](Self::finish) says why.
-    pub async fn write(&self, arrival: Arrival) -> bool {
-        self.arrivals.send(arrival).await.is_ok()
-    }
-
     /// Waits until all is written.
     pub async fn finish(self) -> io::Result<(S, Option<Hash>)> {
         drop(self.arrivals);
         self.thread.await.unwrap_or_else(|error| Err(io::Error::other(error)))
+    }
+}
+
+impl<S: Sink> Accept for Writer<S> {
+    /// False if the thread has failed: [`finish`](Writer::finish) says why.
+    async fn write(&self, arrival: Arrival) -> bool {
+        self.arrivals.send(arrival).await.is_ok()
     }
 }
 

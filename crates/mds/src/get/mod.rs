@@ -43,6 +43,8 @@ struct GotView {
     range_bytes: u64,
     /// How much of it came over the network, in bytes; the rest was there already.
     fetched_bytes: u64,
+    /// Bytes of all answers to requests for fragments: those of `fetched_bytes`, and what came for nothing.
+    received_bytes: u64,
     /// Who delivered.
     sources: Vec<SourceView>,
 }
@@ -52,7 +54,11 @@ struct SourceView {
     id: String,
     fragments: u64,
     bytes: u64,
+    received_bytes: u64,
     failures: u64,
+    /// Why it was asked no more, if so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dropped: Option<&'static str>,
 }
 
 /// Gets the file.
@@ -73,13 +79,19 @@ pub async fn run(cluster: &Cluster, get: &Get, output: Output) -> Result<(), Fai
             id: holder.name,
             fragments: holder.fragments,
             bytes: holder.bytes,
+            received_bytes: holder.received_bytes,
             failures: holder.failures,
+            dropped: holder.dropped.map(|dropped| match dropped {
+                Dropped::Lied => "lied",
+                Dropped::Lost => "lost",
+            }),
         });
         return output.value(&GotView {
             file,
             path: target.display().to_string(),
             range_bytes,
             fetched_bytes: finished.fetched_bytes,
+            received_bytes: finished.received_bytes,
             sources: sources.collect(),
         });
     }

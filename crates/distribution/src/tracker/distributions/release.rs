@@ -61,11 +61,11 @@ impl Tracker {
         }
         self.distributions.returning = None;
         let own: Vec<Hash> = self.distributions.own.iter().copied().collect();
-        let (wanted, unwanted): (Vec<_>, BTreeSet<_>) =
+        let (wanted, unwanted): (Vec<_>, Vec<_>) =
             own.into_iter().partition(|fragment| self.view.is_in_a_file(fragment));
         wanted.into_iter().for_each(|fragment| self.enqueue_or_release(fragment));
         let until = now + self.time_to_come_back();
-        self.distributions.leftovers = Leftovers { fragments: unwanted, until };
+        self.distributions.leftovers = Leftovers { fragments: unwanted.into_iter().collect(), until };
         true
     }
 
