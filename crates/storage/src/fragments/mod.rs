@@ -15,6 +15,7 @@ mod record;
 mod replay;
 mod scan;
 mod segments;
+mod select;
 mod verify;
 mod writer;
 
@@ -126,7 +127,8 @@ impl Fragments {
 
     /// Stores fragments: verifies that each hashes to its name, appends all, and syncs once.
     ///
-    /// The answers are in the order of the fragments. A fragment that is already here is `Ok` and not written again.
+    /// The answers are in the order of the fragments. A fragment that is already here, and good where it is, is `Ok` and
+    /// not written again.
     pub fn put_batch(&self, fragments: Vec<(Hash, Bytes)>) -> Vec<Result<(), PutError>> {
         let refusals: Vec<_> = fragments.iter().map(|(hash, bytes)| verify(hash, bytes).err()).collect();
         let mut wanted = refusals.iter().map(Option::is_none);
@@ -256,10 +258,7 @@ impl Log {
             return None;
         }
         let location = self.index.get(hash).ok()??;
-        let mut header = [0; HEADER_LEN];
-        let file = self.files.get(location.place.segment).ok()?;
-        file.read_exact_at(&mut header, u64::from(location.place.offset)).ok()?;
-        let header = self.codec.decode(&header).filter(|header| header.hash == *hash && !header.is_dead)?;
+        let header = self.header_at(hash, location)?;
         let bytes = self.read_at(location).ok()?;
         (header.payload_checksum == Some(crc32fast::hash(&bytes))).then_some(bytes)
     }

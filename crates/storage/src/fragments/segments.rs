@@ -124,13 +124,6 @@ impl Log {
         self.stored.fragments.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Marks a record that the index no longer knows as dead and gives its space back.
-    pub fn bury(&self, state: &mut State, location: Location) -> Result<(), StoreFailed> {
-        self.mark_record(state, location)?;
-        self.punch(location);
-        Ok(())
-    }
-
     fn mark_record(&self, state: &mut State, location: Location) -> Result<(), StoreFailed> {
         self.mark_dead(state, location.place)
             .map_err(|error| self.health.fail("mark a record as deleted", error))

@@ -143,7 +143,7 @@ impl Log {
 
     /// Where the disk does not take the mark, the tombstone and the hash are what keeps the record from being taken for a fragment: one
     /// bad block does not end the whole store. Nothing is written where the record's header is not.
-    fn mark_damaged(&self, state: &mut State, location: Location) {
+    pub fn mark_damaged(&self, state: &mut State, location: Location) {
         let mut header = [0; HEADER_LEN];
         let is_its_header = self
             .files
