@@ -3,7 +3,7 @@
 //! Order of a put: records in the segment, one sync, entries in the index. So an entry of the index is always about
 //! bytes that are durable. Only one thread at a time writes; readers never wait for it.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::{self, IoSlice};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -59,6 +59,8 @@ pub(super) struct State {
     pub next_segment: u32,
     /// Live records by segment, for every segment on disk.
     pub live_by_segment: BTreeMap<u32, u32>,
+    /// Segments of which the disk did not give everything back when they were walked through: they are never removed.
+    pub kept_segments: BTreeSet<u32>,
     /// Segments in which records were marked dead since the last checkpoint.
     pub unsynced_marks: BTreeMap<u32, Arc<dyn DiskFile>>,
 }

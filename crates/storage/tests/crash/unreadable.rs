@@ -1,0 +1,162 @@
+//! Blocks that the disk does not give back cost what is in them, and nothing else.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use protocol::Hash;
+use storage::FragmentsOptions;
+use storage::fragments::{Fragments, OpenReport};
+use uuid::Uuid;
+
+use crate::simulated::{Random, Simulated};
+
+const SEGMENT: &str = "0000000000.segment";
+const SECTOR: usize = 512;
+const HEADER: usize = 64;
+
+fn open(machine: &Simulated) -> (Fragments, OpenReport) {
+    let options = FragmentsOptions { segment_bytes: 64 << 10, reserve_bytes: 0 };
+    let (disk, engine) = (Arc::new(machine.clone()), Arc::new(machine.clone()));
+    Fragments::open(disk, engine, Uuid::from_u128(3), options).unwrap()
+}
+
+fn nth(number: u8) -> (Hash, Bytes) {
+    let bytes: Bytes = vec![number; 300 + usize::from(number % 5) * 211].into();
+    (Hash::of(&bytes), bytes)
+}
+
+fn put(fragments: &Fragments, batch: &[(Hash, Bytes)]) {
+    fragments.put_batch(batch.to_vec()).into_iter().for_each(|result| result.unwrap());
+}
+
+fn content(machine: &Simulated, file: &str) -> Vec<u8> {
+    machine.with(|machine| machine.files[file].lock().unwrap().now.clone())
+}
+
+/// A store of some records in one segment, two of them deleted, behind the first checkpoint.
+fn filled(machine: &Simulated) -> (Fragments, Vec<(Hash, Bytes)>) {
+    let (fragments, _) = open(machine);
+    let all: Vec<_> = (1..10).map(nth).collect();
+    put(&fragments, &all[..6]);
+    fragments.delete_batch(&[all[1].0, all[4].0]).unwrap();
+    put(&fragments, &all[6..]);
+    let kept = all.into_iter().enumerate().filter(|(index, _)| ![1, 4].contains(index));
+    (fragments, kept.map(|(_, fragment)| fragment).collect())
+}
+
+/// What a disk loses that cannot read these bytes.
+fn sectors(range: &Range<usize>) -> Range<usize> {
+    range.start / SECTOR * SECTOR..range.end.next_multiple_of(SECTOR)
+}
+
+fn lies_in(content: &[u8], range: &Range<usize>, bytes: &Bytes) -> bool {
+    let at = content.windows(bytes.len()).position(|window| window == bytes).unwrap();
+    (at - HEADER).max(range.start) < (at + bytes.len()).min(range.end)
+}
+
+fn assert_all(fragments: &Fragments, kept: &[(Hash, Bytes)], context: &str) {
+    let listed: BTreeSet<Hash> = fragments.inventory().map(|entry| entry.unwrap().0).collect();
+    assert_eq!(listed, kept.iter().map(|(hash, _)| *hash).collect(), "{context}");
+    for (hash, bytes) in kept {
+        assert_eq!(fragments.read(hash).unwrap(), bytes, "{context}");
+    }
+}
+
+fn open_with_bad(before: &Simulated, bad: &Range<usize>, kept: &[(Hash, Bytes)]) {
+    let context = format!("{bad:?}");
+    let machine = before.after_kill();
+    machine.make_unreadable(SEGMENT, bad.clone());
+    let (fragments, report) = open(&machine);
+    let content_before = content(before, SEGMENT);
+    let listed: BTreeSet<Hash> = fragments.inventory().map(|entry| entry.unwrap().0).collect();
+    for (hash, bytes) in kept {
+        let is_hit = lies_in(&content_before, &sectors(bad), bytes);
+        assert!(is_hit || listed.contains(hash), "{context}: {} bytes outside are lost", bytes.len());
+        match fragments.read(hash) {
+            Ok(read) => assert_eq!(read, bytes, "{context}"),
+            Err(_) => assert!(!listed.contains(hash), "{context}: what cannot be read is listed"),
+        }
+    }
+    assert!(listed.iter().all(|hash| kept.iter().any(|(kept, _)| kept == hash)), "{context}: one came back");
+    assert_eq!(fragments.len(), listed.len() as u64, "{context}");
+    assert!(listed.len() == kept.len() || report.damaged_records > 0, "{context}: nothing is said of it");
+
+    put(&fragments, kept);
+    assert_all(&fragments, kept, &context);
+    let lost = machine.after_crash(&mut Random(bad.start as u64 + 1), false);
+    assert_all(&open(&lost).0, kept, &context);
+    drop(fragments);
+    assert_all(&open(&machine).0, kept, &context);
+    // Nothing was written into what could not be read.
+    let covered = bad.start.min(content_before.len())..bad.end.min(content_before.len());
+    assert_eq!(content(&machine, SEGMENT)[covered.clone()], content_before[covered], "{context}");
+    machine.make_readable();
+    assert_all(&open(&machine.after_crash(&mut Random(1), false)).0, kept, &context);
+}
+
+#[test]
+fn unreadable_bytes_anywhere_in_a_segment_cost_only_the_records_that_they_hit() {
+    let machine = Simulated::default();
+    let (fragments, kept) = filled(&machine);
+    let length = content(&machine, SEGMENT).len();
+    assert!(length > 8 * SECTOR);
+    for at in 0..length {
+        let bytes = [1, 64, 700][at % 3];
+        open_with_bad(&machine, &(at..at + bytes), &kept);
+    }
+    drop(fragments);
+}
+
+#[test]
+fn a_segment_with_an_unreadable_end_grows_no_more() {
+    let machine = Simulated::default();
+    let (fragments, kept) = filled(&machine);
+    let killed = machine.after_kill();
+    drop(fragments);
+    let last = &kept.last().unwrap().1;
+    killed.make_bytes_unreadable(last);
+    let before = content(&killed, SEGMENT);
+    let (fragments, _) = open(&killed);
+    put(&fragments, &[nth(50)]);
+    assert_eq!(content(&killed, SEGMENT), before);
+    assert_eq!(fragments.read(&nth(50).0).unwrap(), nth(50).1);
+    // In the middle it does not matter.
+    let killed = machine.after_kill();
+    killed.make_bytes_unreadable(&kept[2].1);
+    put(&open(&killed).0, &[nth(50)]);
+    assert_eq!(killed.with(|machine| machine.files.len()), 1);
+}
+
+#[test]
+fn a_disk_that_gives_nothing_back_for_a_while_loses_nothing() {
+    let machine = Simulated::default();
+    let (fragments, kept) = filled(&machine);
+    drop(fragments);
+    let bare = machine.after_crash(&mut Random(1), false);
+    bare.make_unreadable(SEGMENT, 0..1 << 20);
+    let (fragments, report) = open(&bare);
+    assert!(fragments.is_empty() && report.damaged_records > 0);
+    fragments.checkpoint().unwrap();
+    drop(fragments);
+    // Nobody knows what is in the segment, so it stays; also when the next runs do not look.
+    bare.make_readable();
+    for number in 60..63 {
+        put(&open(&bare).0, &[nth(number)]);
+    }
+    let bare = bare.after_crash(&mut Random(1), false);
+    assert_all(&open(&bare).0, &[&kept[..], &[nth(60), nth(61), nth(62)]].concat(), "when it can be read");
+}
+
+#[test]
+fn what_cannot_be_read_can_be_deleted() {
+    let machine = Simulated::default();
+    let (fragments, kept) = filled(&machine);
+    machine.make_unreadable(SEGMENT, 0..content(&machine, SEGMENT).len());
+    let hashes: Vec<Hash> = kept[..3].iter().map(|(hash, _)| *hash).collect();
+    assert_eq!(fragments.delete_batch(&hashes).unwrap(), 3);
+    assert!(hashes.iter().all(|hash| !fragments.contains(hash)));
+    put(&fragments, &[nth(50)]);
+    assert_eq!(fragments.read(&nth(50).0).unwrap(), nth(50).1);
+}
