@@ -3,7 +3,7 @@
 //! Order of a put: records in the segment, one sync, entries in the index. So an entry of the index is always about
 //! bytes that are durable. Only one thread at a time writes; readers never wait for it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, IoSlice};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,6 +12,7 @@ use bytes::Bytes;
 use protocol::Hash;
 
 use super::buffers::BufferPool;
+use super::doubts::Doubts;
 use super::error::{PutError, is_no_space};
 use super::files::SegmentFiles;
 use super::index::{Index, Location};
@@ -30,8 +31,7 @@ pub(super) struct Log {
     pub buffers: BufferPool,
     pub options: LogOptions,
     pub stored: Stored,
-    /// Fragments whose bytes were found damaged: not reported as here, and overwritten by the next put.
-    pub damaged: Mutex<HashSet<Hash>>,
+    pub doubts: Mutex<Doubts>,
     pub can_punch: AtomicBool,
     pub state: Mutex<State>,
 }
@@ -117,8 +117,8 @@ impl Log {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn damaged(&self) -> MutexGuard<'_, HashSet<Hash>> {
-        self.damaged.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn doubts(&self) -> MutexGuard<'_, Doubts> {
+        self.doubts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Stores fragments that were verified, with one sync for all.
@@ -313,7 +313,7 @@ impl Log {
             *state.live_by_segment.entry(record.location.place.segment).or_default() += 1;
             self.stored.bytes.fetch_add(u64::from(record.location.length_bytes), Ordering::Relaxed);
             self.stored.fragments.fetch_add(1, Ordering::Relaxed);
-            self.damaged().remove(hash);
+            self.doubts().forget(hash);
             if let Some(old) = puts.replaced.get(hash) {
                 self.uncount(state, *old);
                 self.mark_damaged(state, *old);

@@ -7,6 +7,7 @@
 //! A reader that finds damage only remembers it. `Fragments::quarantine` makes it last.
 
 mod buffers;
+mod doubts;
 mod error;
 mod files;
 mod index;
@@ -19,7 +20,6 @@ mod select;
 mod verify;
 mod writer;
 
-use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -117,7 +117,7 @@ impl Fragments {
                 reserve_bytes: options.reserve_bytes,
             },
             stored: Stored::default(),
-            damaged: Mutex::new(HashSet::new()),
+            doubts: Mutex::default(),
             can_punch: AtomicBool::new(true),
             state: Mutex::default(),
         };
@@ -162,7 +162,7 @@ impl Fragments {
     /// The size in bytes of a fragment that is here and not known to be damaged.
     pub fn size_of(&self, hash: &Hash) -> Option<u32> {
         let location = self.log.index.get(hash).ok().flatten()?;
-        (!self.log.damaged().contains(hash)).then_some(location.length_bytes)
+        (!self.log.doubts().is_damaged(hash)).then_some(location.length_bytes)
     }
 
     /// Every fragment that is here with its size in bytes, in the order of the hashes; damaged ones are left out.
@@ -170,7 +170,7 @@ impl Fragments {
     /// What is put or deleted meanwhile may or may not be seen.
     pub fn inventory(&self) -> impl Iterator<Item = Result<(Hash, u32), InventoryError>> {
         self.log.index.entries().filter_map(|entry| match entry {
-            Ok((hash, _)) if self.log.damaged().contains(&hash) => None,
+            Ok((hash, _)) if self.log.doubts().is_damaged(&hash) => None,
             Ok((hash, location)) => Some(Ok((hash, location.length_bytes))),
             Err(error) => Some(Err(error.into())),
         })
@@ -237,7 +237,7 @@ impl Log {
         loop {
             let error = match read_at(self, location) {
                 Ok(bytes) if Hash::of(&bytes) == *hash => {
-                    self.damaged().remove(hash);
+                    self.doubts().forget(hash);
                     return Ok(bytes);
                 }
                 Ok(_) => None,
@@ -254,7 +254,7 @@ impl Log {
 
     /// None if there is no checksum, it does not match, the fragment is in doubt, or it is not where it was.
     fn read_checksummed(&self, hash: &Hash) -> Option<Bytes> {
-        if self.damaged().contains(hash) {
+        if self.doubts().is_damaged(hash) {
             return None;
         }
         let location = self.index.get(hash).ok()??;
@@ -271,10 +271,10 @@ impl Log {
 
     fn unreadable(&self, hash: &Hash, error: Option<io::Error>) -> ReadError {
         match error {
-            Some(source) if !verify::is_lost(&source) => ReadError::Io { hash: *hash, source },
+            Some(source) if !verify::is_gone(&source) => ReadError::Io { hash: *hash, source },
             // The bytes are wrong, or there are none.
             Some(_) | None => {
-                self.damaged().insert(*hash);
+                self.doubts().set_damaged(*hash);
                 ReadError::Damaged(*hash)
             }
         }

@@ -110,7 +110,7 @@ impl Log {
             .apply([], ended.iter().map(|(hash, _)| hash))
             .map_err(|error| self.health.fail("write the index of the fragments", error))?;
         for (hash, location) in ended {
-            self.damaged().remove(hash);
+            self.doubts().forget(hash);
             self.uncount(state, *location);
         }
         Ok(())

@@ -89,7 +89,7 @@ impl Log {
 
     /// None if it is not known.
     fn is_good(&self, hash: &Hash, location: Location, checked: &Checked) -> Option<bool> {
-        if self.damaged().contains(hash) {
+        if self.doubts().is_damaged(hash) {
             return Some(false);
         }
         checked.get(hash).filter(|(place, _)| *place == location).map(|(_, is_good)| *is_good)

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use protocol::Hash;
 use storage::FragmentsOptions;
-use storage::fragments::{Fragments, OpenReport};
+use storage::fragments::{Fragments, OpenReport, ReadError};
 use uuid::Uuid;
 
 use crate::simulated::{Random, Simulated};
@@ -159,4 +159,85 @@ fn what_cannot_be_read_can_be_deleted() {
     assert!(hashes.iter().all(|hash| !fragments.contains(hash)));
     put(&fragments, &[nth(50)]);
     assert_eq!(fragments.read(&nth(50).0).unwrap(), nth(50).1);
+}
+
+/// A pass through the whole store: what it finds damaged, and what it could not read.
+fn pass(fragments: &Fragments) -> (Vec<Hash>, usize) {
+    let verified = fragments.verify_next(None, u64::MAX).unwrap();
+    assert!(verified.next.is_none());
+    (verified.damaged, verified.unread.len())
+}
+
+fn is_unread<T>(result: Result<T, ReadError>) -> bool {
+    matches!(result, Err(ReadError::Io { .. }))
+}
+
+#[test]
+fn a_disk_that_cannot_be_read_for_one_pass_ends_no_fragment() {
+    let machine = Simulated::default();
+    let (fragments, kept) = filled(&machine);
+    let hashes: Vec<Hash> = kept.iter().map(|(hash, _)| *hash).collect();
+    for _ in 0..3 {
+        machine.make_unreadable(SEGMENT, 0..1 << 20);
+        assert!(hashes.iter().all(|hash| is_unread(fragments.read(hash))), "it is not served");
+        assert_eq!(pass(&fragments), (Vec::new(), kept.len()));
+        assert!(fragments.quarantine(&hashes).unwrap().is_empty());
+        machine.make_readable();
+        // What has been read well is forgotten, so that the next time is again the first.
+        assert_eq!(pass(&fragments), (Vec::new(), 0));
+        assert_all(&fragments, &kept, "it was the cable");
+    }
+    assert_all(&open(&machine.after_kill()).0, &kept, "after a restart");
+}
+
+#[test]
+fn what_two_passes_cannot_read_is_set_aside() {
+    let machine = Simulated::default();
+    let (fragments, kept) = filled(&machine);
+    let (hash, bytes) = &kept[2];
+    machine.make_bytes_unreadable(bytes);
+    assert_eq!(pass(&fragments), (Vec::new(), 1));
+    assert!(fragments.contains(hash) && fragments.quarantine(&[*hash]).unwrap().is_empty());
+    assert_eq!(pass(&fragments), (vec![*hash], 0));
+    assert!(!fragments.contains(hash), "it is not listed");
+    assert_eq!(fragments.quarantine(&[*hash]).unwrap().len(), 1);
+    assert!(matches!(fragments.read(hash), Err(ReadError::Missing(_))));
+    let rest = [&kept[..2], &kept[3..]].concat();
+    assert_all(&fragments, &rest, "set aside");
+    assert_all(&open(&machine.after_crash(&mut Random(1), true)).0, &rest, "set aside, after a crash");
+    put(&fragments, &kept[2..3]);
+    assert_all(&fragments, &kept, "put anew");
+}
+
+#[test]
+fn who_asks_twice_need_not_wait_for_a_pass() {
+    let machine = Simulated::default();
+    let (fragments, kept) = filled(&machine);
+    let (hash, bytes) = &kept[2];
+    machine.make_bytes_unreadable(bytes);
+    assert!(is_unread(fragments.verify(hash)) && is_unread(fragments.read(hash)));
+    assert!(matches!(fragments.verify(hash), Err(ReadError::Damaged(_))));
+    // Unless it can be read when it is about to be set aside.
+    machine.make_readable();
+    assert!(fragments.quarantine(&[*hash]).unwrap().is_empty());
+    assert_all(&fragments, &kept, "it can be read");
+}
+
+#[test]
+fn a_fragment_that_was_put_over_one_that_cannot_be_read_is_in_no_doubt() {
+    let machine = Simulated::default();
+    let (fragments, kept) = filled(&machine);
+    let (hash, bytes) = &kept[2];
+    machine.make_bytes_unreadable(bytes);
+    assert!(is_unread(fragments.verify(hash)));
+    put(&fragments, &kept[2..3]);
+    assert_all(&fragments, &kept, "put anew");
+    assert_all(&open(&machine.after_kill()).0, &kept, "put anew, after a restart");
+    machine.make_bytes_unreadable(bytes);
+    assert!(is_unread(fragments.verify(hash)), "that is the first time here");
+    // The old copy can be read again, and does not come back.
+    machine.make_readable();
+    fragments.delete_batch(&[*hash]).unwrap();
+    let rest = [&kept[..2], &kept[3..]].concat();
+    assert_all(&open(&machine.after_crash(&mut Random(1), false)).0, &rest, "deleted");
 }
