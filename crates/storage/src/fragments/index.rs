@@ -7,9 +7,10 @@
 //!  key                  value (numbers are little endian u32)
 //!  "f" SHA-256          segment, offset of the record, length of the payload
 //!  "checkpoint"         segment, offset: every record before this place is in the index, durably
+//!  "kept" segment       nothing: the disk did not give all of this segment back when it was walked through
 //! ```
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
 use protocol::Hash;
@@ -18,6 +19,7 @@ use super::record::Place;
 use crate::engine::{self, Batch, Engine, EngineError, Pair, Space};
 
 const CHECKPOINT: &[u8] = b"checkpoint";
+const KEPT: &[u8] = b"kept";
 const FRAGMENT: u8 = b'f';
 
 /// Where a fragment lies and how long it is.
@@ -172,6 +174,22 @@ impl Index {
         let numbers = [place.segment.to_le_bytes(), place.offset.to_le_bytes()];
         batch.put(CHECKPOINT, numbers.as_flattened());
         self.engine.apply(Space::Index, batch)
+    }
+
+    /// Remembers, durably with the next flush, that a segment could not be read wholly.
+    pub fn set_kept(&self, segment: u32) -> Result<(), EngineError> {
+        let mut batch = Batch::default();
+        batch.put([KEPT, &segment.to_le_bytes()].concat(), []);
+        self.engine.apply(Space::Index, batch)
+    }
+
+    /// The segments that could not be read wholly.
+    pub fn kept(&self) -> Result<BTreeSet<u32>, EngineError> {
+        let number = |pair: Result<Pair, EngineError>| {
+            let [segment] = numbers(&pair?.0[KEPT.len()..]).ok_or_else(|| damaged("a kept segment"))?;
+            Ok(segment)
+        };
+        engine::scan(&*self.engine, Space::Index, KEPT).map(number).collect()
     }
 
     /// Forgets everything.

@@ -3,7 +3,7 @@
 //! Order of a put: records in the segment, one sync, entries in the index. So an entry of the index is always about
 //! bytes that are durable. Only one thread at a time writes; readers never wait for it.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, IoSlice};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,6 +12,7 @@ use bytes::Bytes;
 use protocol::Hash;
 
 use super::buffers::BufferPool;
+use super::doubts::Doubts;
 use super::error::{PutError, is_no_space};
 use super::files::SegmentFiles;
 use super::index::{Index, Location};
@@ -30,8 +31,7 @@ pub(super) struct Log {
     pub buffers: BufferPool,
     pub options: LogOptions,
     pub stored: Stored,
-    /// Fragments whose bytes were found damaged: not reported as here, and overwritten by the next put.
-    pub damaged: Mutex<HashSet<Hash>>,
+    pub doubts: Mutex<Doubts>,
     pub can_punch: AtomicBool,
     pub state: Mutex<State>,
 }
@@ -59,6 +59,8 @@ pub(super) struct State {
     pub next_segment: u32,
     /// Live records by segment, for every segment on disk.
     pub live_by_segment: BTreeMap<u32, u32>,
+    /// Segments of which the disk did not give everything back when they were walked through: they are never removed.
+    pub kept_segments: BTreeSet<u32>,
     /// Segments in which records were marked dead since the last checkpoint.
     pub unsynced_marks: BTreeMap<u32, Arc<dyn DiskFile>>,
 }
@@ -94,9 +96,20 @@ struct Written {
 }
 
 /// Puts whose bytes are known to hash to their names.
-struct Puts {
-    fragments: Vec<(Hash, Bytes)>,
-    results: Vec<Result<(), PutError>>,
+pub(super) struct Puts {
+    pub fragments: Vec<(Hash, Bytes)>,
+    pub results: Vec<Result<(), PutError>>,
+    /// The copies that are no good, by the fragment that is written in their place.
+    pub replaced: HashMap<Hash, Location>,
+}
+
+impl Puts {
+    /// What the record of a put takes in its segment, with the tombstone of the copy that it replaces.
+    pub fn record_bytes(&self, put: usize) -> u64 {
+        let (hash, bytes) = &self.fragments[put];
+        let headers = 1 + u64::from(self.replaced.contains_key(hash));
+        headers * u64::from(HEADER_BYTES) + bytes.len() as u64
+    }
 }
 
 impl Log {
@@ -104,54 +117,25 @@ impl Log {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn damaged(&self) -> MutexGuard<'_, HashSet<Hash>> {
-        self.damaged.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn doubts(&self) -> MutexGuard<'_, Doubts> {
+        self.doubts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Stores fragments that were verified, with one sync for all.
     pub fn put_verified(&self, fragments: Vec<(Hash, Bytes)>) -> Vec<Result<(), PutError>> {
-        let mut puts = Puts { results: vec![Ok(()); fragments.len()], fragments };
-        let mut state = self.state();
-        if let Err(failed) = self.health.check() {
-            puts.results.fill(Err(failed.into()));
-            return puts.results;
-        }
-        let (fresh, repeats) = self.select(&mut puts);
-        self.append_all(&mut state, &mut puts, &fresh);
-        for (repeat, first) in repeats {
+        let mut puts = Puts { results: vec![Ok(()); fragments.len()], fragments, replaced: HashMap::new() };
+        let (mut state, selected) = match self.select_checked(&mut puts) {
+            Ok(selected) => selected,
+            Err(failed) => {
+                puts.results.fill(Err(failed.into()));
+                return puts.results;
+            }
+        };
+        self.append_all(&mut state, &mut puts, &selected.fresh);
+        for (repeat, first) in selected.repeats {
             puts.results[repeat] = puts.results[first].clone();
         }
         puts.results
-    }
-
-    /// Which puts have to be written, and which repeat an earlier one of the same batch.
-    fn select(&self, puts: &mut Puts) -> (Vec<usize>, Vec<(usize, usize)>) {
-        let (mut fresh, mut repeats) = (Vec::with_capacity(puts.fragments.len()), Vec::new());
-        let mut first_by_hash = HashMap::with_capacity(puts.fragments.len());
-        let mut room_bytes = self.room_bytes();
-        for (put, (hash, bytes)) in puts.fragments.iter().enumerate() {
-            let first = *first_by_hash.entry(*hash).or_insert(put);
-            if first != put {
-                repeats.push((put, first));
-                continue;
-            }
-            let record_bytes = u64::from(HEADER_BYTES) + bytes.len() as u64;
-            match self.index.get(hash) {
-                Ok(Some(_)) if !self.damaged().contains(hash) => {}
-                Ok(_) if record_bytes > room_bytes => {
-                    puts.results[put] = Err(PutError::NoSpace { hash: *hash });
-                }
-                Ok(_) => {
-                    room_bytes -= record_bytes;
-                    fresh.push(put);
-                }
-                Err(error) => {
-                    puts.results[put] =
-                        Err(self.health.fail("read the index of the fragments", error).into());
-                }
-            }
-        }
-        (fresh, repeats)
     }
 
     /// Bytes that puts may still write.
@@ -181,14 +165,14 @@ impl Log {
                     break;
                 }
             };
-            let (now, later) = rest.split_at(self.count_that_fits(active.end, &puts.fragments, rest));
+            let (now, later) = rest.split_at(self.count_that_fits(active.end, puts, rest));
             rest = later;
-            match self.append(active, &puts.fragments, now, &mut written) {
+            match self.append(active, puts, now, &mut written) {
                 Ok(()) => {}
                 Err(AppendError::Io(_)) if now.len() > 1 => {
                     // Whatever of them can be written on its own shall be.
                     for put in now {
-                        if let Err(error) = self.append(active, &puts.fragments, &[*put], &mut written) {
+                        if let Err(error) = self.append(active, puts, &[*put], &mut written) {
                             puts.results[*put] = Err(error.into_put_error(puts.fragments[*put].0));
                         }
                     }
@@ -208,41 +192,44 @@ impl Log {
     }
 
     /// How many of `puts` go into a segment that ends at `end`: at least one, the last may stand out.
-    fn count_that_fits(&self, end: u32, fragments: &[(Hash, Bytes)], puts: &[usize]) -> usize {
+    fn count_that_fits(&self, end: u32, puts: &Puts, rest: &[usize]) -> usize {
         let mut end = u64::from(end);
         let begins_inside = |put: &&usize| {
             let begins_inside = end < u64::from(self.options.segment_bytes);
-            end += u64::from(HEADER_BYTES) + fragments[**put].1.len() as u64;
+            end += puts.record_bytes(**put);
             begins_inside
         };
-        puts.iter().take_while(begins_inside).count()
+        rest.iter().take_while(begins_inside).count()
     }
 
-    /// Writes some records behind each other, all or none.
+    /// Writes some records behind each other, all or none. The tombstone of a copy that is replaced follows its record: without it a
+    /// copy that only could not be read might come back when the new one is deleted.
     fn append(
         &self,
         active: &mut Active,
-        fragments: &[(Hash, Bytes)],
-        puts: &[usize],
+        puts: &Puts,
+        now: &[usize],
         written: &mut Vec<Written>,
     ) -> Result<(), AppendError> {
         self.health.check()?;
-        let mut headers = Vec::with_capacity(puts.len());
+        let mut headers = Vec::with_capacity(now.len());
         let mut end = active.end;
         let already_written = written.len();
-        for &put in puts {
-            let (hash, bytes) = &fragments[put];
+        for &put in now {
+            let (hash, bytes) = &puts.fragments[put];
             // Checked before: a longer one is `TooLarge`.
             let length_bytes = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-            headers.push(self.codec.fragment(hash, length_bytes, bytes));
+            let tombstone = puts.replaced.get(hash).map(|old| self.codec.tombstone(hash, old.place));
             let place = Place { segment: active.segment, offset: end };
             written.push(Written { put, location: Location { place, length_bytes } });
-            end += HEADER_BYTES + length_bytes;
+            end += HEADER_BYTES + length_bytes + tombstone.map_or(0, |_| HEADER_BYTES);
+            headers.push((self.codec.fragment(hash, length_bytes, bytes), tombstone));
         }
-        let mut parts = Vec::with_capacity(2 * puts.len());
-        for (header, put) in headers.iter().zip(puts) {
+        let mut parts = Vec::with_capacity(2 * now.len());
+        for ((header, tombstone), put) in headers.iter().zip(now) {
             parts.push(IoSlice::new(header));
-            parts.push(IoSlice::new(&fragments[*put].1));
+            parts.push(IoSlice::new(&puts.fragments[*put].1));
+            parts.extend(tombstone.iter().map(|tombstone| IoSlice::new(tombstone)));
         }
         let result = self.write_at_end(active, &mut parts, end);
         if result.is_err() {
@@ -304,7 +291,7 @@ impl Log {
         if written.is_empty() {
             return;
         }
-        match self.try_commit(state, &puts.fragments, written) {
+        match self.try_commit(state, puts, written) {
             Ok(()) => {}
             Err(failed) => {
                 written.iter().for_each(|record| puts.results[record.put] = Err(failed.clone().into()));
@@ -313,49 +300,26 @@ impl Log {
         written.clear();
     }
 
-    fn try_commit(
-        &self,
-        state: &mut State,
-        fragments: &[(Hash, Bytes)],
-        written: &[Written],
-    ) -> Result<(), StoreFailed> {
+    fn try_commit(&self, state: &mut State, puts: &Puts, written: &[Written]) -> Result<(), StoreFailed> {
         if let Some(active) = &state.active {
             active.file.sync_data().map_err(|error| self.health.fail("sync a segment", error))?;
         }
-        let damaged_before = self.damaged_before(fragments, written)?;
-        let entries = written.iter().map(|record| (&fragments[record.put].0, record.location));
+        let entries = written.iter().map(|record| (&puts.fragments[record.put].0, record.location));
         self.index
             .apply(entries, [])
             .map_err(|error| self.health.fail("write the index of the fragments", error))?;
         for record in written {
+            let hash = &puts.fragments[record.put].0;
             *state.live_by_segment.entry(record.location.place.segment).or_default() += 1;
             self.stored.bytes.fetch_add(u64::from(record.location.length_bytes), Ordering::Relaxed);
             self.stored.fragments.fetch_add(1, Ordering::Relaxed);
-        }
-        for (hash, location) in damaged_before {
-            self.damaged().remove(&hash);
-            self.uncount(state, location);
-            self.bury(state, location)?;
-        }
-        Ok(())
-    }
-
-    /// The damaged copies that these records replace. A restart knows them by the later record of the same name.
-    fn damaged_before(
-        &self,
-        fragments: &[(Hash, Bytes)],
-        written: &[Written],
-    ) -> Result<Vec<(Hash, Location)>, StoreFailed> {
-        let mut before = Vec::new();
-        if !self.damaged().is_empty() {
-            for (hash, _) in written.iter().map(|record| &fragments[record.put]) {
-                let location = self.index.get(hash);
-                let location =
-                    location.map_err(|error| self.health.fail("read the index of the fragments", error))?;
-                before.extend(location.map(|location| (*hash, location)));
+            self.doubts().forget(hash);
+            if let Some(old) = puts.replaced.get(hash) {
+                self.uncount(state, *old);
+                self.mark_damaged(state, *old);
             }
         }
-        Ok(before)
+        Ok(())
     }
 }
 

@@ -7,6 +7,7 @@
 //! A reader that finds damage only remembers it. `Fragments::quarantine` makes it last.
 
 mod buffers;
+mod doubts;
 mod error;
 mod files;
 mod index;
@@ -15,10 +16,10 @@ mod record;
 mod replay;
 mod scan;
 mod segments;
+mod select;
 mod verify;
 mod writer;
 
-use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -116,7 +117,7 @@ impl Fragments {
                 reserve_bytes: options.reserve_bytes,
             },
             stored: Stored::default(),
-            damaged: Mutex::new(HashSet::new()),
+            doubts: Mutex::default(),
             can_punch: AtomicBool::new(true),
             state: Mutex::default(),
         };
@@ -126,7 +127,8 @@ impl Fragments {
 
     /// Stores fragments: verifies that each hashes to its name, appends all, and syncs once.
     ///
-    /// The answers are in the order of the fragments. A fragment that is already here is `Ok` and not written again.
+    /// The answers are in the order of the fragments. A fragment that is already here, and good where it is, is `Ok` and
+    /// not written again.
     pub fn put_batch(&self, fragments: Vec<(Hash, Bytes)>) -> Vec<Result<(), PutError>> {
         let refusals: Vec<_> = fragments.iter().map(|(hash, bytes)| verify(hash, bytes).err()).collect();
         let mut wanted = refusals.iter().map(Option::is_none);
@@ -160,7 +162,7 @@ impl Fragments {
     /// The size in bytes of a fragment that is here and not known to be damaged.
     pub fn size_of(&self, hash: &Hash) -> Option<u32> {
         let location = self.log.index.get(hash).ok().flatten()?;
-        (!self.log.damaged().contains(hash)).then_some(location.length_bytes)
+        (!self.log.doubts().is_damaged(hash)).then_some(location.length_bytes)
     }
 
     /// Every fragment that is here with its size in bytes, in the order of the hashes; damaged ones are left out.
@@ -168,7 +170,7 @@ impl Fragments {
     /// What is put or deleted meanwhile may or may not be seen.
     pub fn inventory(&self) -> impl Iterator<Item = Result<(Hash, u32), InventoryError>> {
         self.log.index.entries().filter_map(|entry| match entry {
-            Ok((hash, _)) if self.log.damaged().contains(&hash) => None,
+            Ok((hash, _)) if self.log.doubts().is_damaged(&hash) => None,
             Ok((hash, location)) => Some(Ok((hash, location.length_bytes))),
             Err(error) => Some(Err(error.into())),
         })
@@ -235,7 +237,7 @@ impl Log {
         loop {
             let error = match read_at(self, location) {
                 Ok(bytes) if Hash::of(&bytes) == *hash => {
-                    self.damaged().remove(hash);
+                    self.doubts().forget(hash);
                     return Ok(bytes);
                 }
                 Ok(_) => None,
@@ -252,14 +254,11 @@ impl Log {
 
     /// None if there is no checksum, it does not match, the fragment is in doubt, or it is not where it was.
     fn read_checksummed(&self, hash: &Hash) -> Option<Bytes> {
-        if self.damaged().contains(hash) {
+        if self.doubts().is_damaged(hash) {
             return None;
         }
         let location = self.index.get(hash).ok()??;
-        let mut header = [0; HEADER_LEN];
-        let file = self.files.get(location.place.segment).ok()?;
-        file.read_exact_at(&mut header, u64::from(location.place.offset)).ok()?;
-        let header = self.codec.decode(&header).filter(|header| header.hash == *hash && !header.is_dead)?;
+        let header = self.header_at(hash, location)?;
         let bytes = self.read_at(location).ok()?;
         (header.payload_checksum == Some(crc32fast::hash(&bytes))).then_some(bytes)
     }
@@ -272,10 +271,10 @@ impl Log {
 
     fn unreadable(&self, hash: &Hash, error: Option<io::Error>) -> ReadError {
         match error {
-            Some(source) if !verify::is_lost(&source) => ReadError::Io { hash: *hash, source },
+            Some(source) if !verify::is_gone(&source) => ReadError::Io { hash: *hash, source },
             // The bytes are wrong, or there are none.
             Some(_) | None => {
-                self.damaged().insert(*hash);
+                self.doubts().set_damaged(*hash);
                 ReadError::Damaged(*hash)
             }
         }

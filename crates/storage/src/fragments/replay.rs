@@ -12,6 +12,7 @@ use super::index::Location;
 use super::log::{Active, Log, State};
 use super::record::{HEADER_LEN, Header, Kind, Place};
 use super::scan::{Found, walk};
+use super::verify::is_lost;
 
 fn io_error(operation: &'static str, segment: u32) -> impl FnOnce(io::Error) -> OpenFragmentsError {
     move |source| OpenFragmentsError::Io { operation, file: super::files::name_of(segment), source }
@@ -31,6 +32,7 @@ impl Log {
         self.disk.sync_dir().map_err(directory_error("sync"))?;
         state.live_by_segment = segments.iter().map(|segment| (*segment, 0)).collect();
         let checkpoint = self.trusted_checkpoint(&segments, &mut report)?;
+        state.kept_segments = self.index.kept()?;
         let newest = segments.last().copied().max(checkpoint.map(|place| place.segment));
         state.next_segment = newest.map_or(0, |newest| newest + 1);
         for &segment in &segments {
@@ -79,6 +81,7 @@ impl Log {
     ) -> Result<(), OpenFragmentsError> {
         let segment = start.segment;
         let file = self.files.get(segment).map_err(io_error("open", segment))?;
+        let damaged_before = report.damaged_records;
         let mut failed = None;
         let walked = walk(&*file, &self.codec, start.offset, |found| {
             if failed.is_none() {
@@ -87,7 +90,13 @@ impl Log {
         });
         let walked = walked.map_err(io_error("read", segment))?;
         failed.map_or(Ok(()), Err)?;
-        if is_last {
+        if walked.unreadable_end_bytes > 0 {
+            // Of what cannot be read at all nobody knows how many records it was: at least one.
+            report.damaged_records = report.damaged_records.max(damaged_before + 1);
+            self.keep(state, segment)?;
+        }
+        // What cannot be read behind the last record may be one, and is not ours to overwrite: the segment grows no more.
+        if is_last && walked.unreadable_end_bytes <= walked.end_bytes {
             if walked.end_bytes < walked.length_bytes {
                 report.truncated_bytes = walked.length_bytes - walked.end_bytes;
                 file.truncate(walked.end_bytes).map_err(io_error("cut off the torn end of", segment))?;
@@ -101,6 +110,14 @@ impl Log {
             // What was written before a crash of the process alone may still be in memory only.
             file.sync_data().map_err(io_error("sync", segment))?;
         }
+        Ok(())
+    }
+
+    /// A segment of which the disk did not give everything back may hold fragments that nobody knows of: it is not removed, also not by
+    /// later runs, which do not read it again.
+    fn keep(&self, state: &mut State, segment: u32) -> Result<(), OpenFragmentsError> {
+        self.index.set_kept(segment)?;
+        state.kept_segments.insert(segment);
         Ok(())
     }
 
@@ -123,8 +140,11 @@ impl Log {
             }
             Kind::Tombstone { ended } => {
                 self.forget(&header, ended)?;
-                self.mark_again(state, &header, ended)
-                    .map_err(io_error("mark a record in", ended.segment))?;
+                match self.mark_again(state, &header, ended) {
+                    // The tombstone stands, and will be read again with the record.
+                    Err(error) if is_lost(&error) => {}
+                    marked => marked.map_err(io_error("mark a record in", ended.segment))?,
+                }
             }
         }
         Ok(())

@@ -16,6 +16,7 @@ use super::error::{DeleteError, is_no_space};
 use super::index::Location;
 use super::log::{Active, AppendError, Log, State};
 use super::record::{DEAD, Place, STATE_AT};
+use super::verify::is_lost;
 use crate::health::StoreFailed;
 
 /// Holes are punched in whole blocks of the file system; 4 KiB is the usual size.
@@ -109,7 +110,7 @@ impl Log {
             .apply([], ended.iter().map(|(hash, _)| hash))
             .map_err(|error| self.health.fail("write the index of the fragments", error))?;
         for (hash, location) in ended {
-            self.damaged().remove(hash);
+            self.doubts().forget(hash);
             self.uncount(state, *location);
         }
         Ok(())
@@ -124,16 +125,12 @@ impl Log {
         self.stored.fragments.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Marks a record that the index no longer knows as dead and gives its space back.
-    pub fn bury(&self, state: &mut State, location: Location) -> Result<(), StoreFailed> {
-        self.mark_record(state, location)?;
-        self.punch(location);
-        Ok(())
-    }
-
+    /// Where the block of the record is bad the tombstone ends it alone.
     fn mark_record(&self, state: &mut State, location: Location) -> Result<(), StoreFailed> {
-        self.mark_dead(state, location.place)
-            .map_err(|error| self.health.fail("mark a record as deleted", error))
+        match self.mark_dead(state, location.place) {
+            Err(error) if is_lost(&error) => Ok(()),
+            marked => marked.map_err(|error| self.health.fail("mark a record as deleted", error)),
+        }
     }
 
     /// Changes the state byte of a record; the next checkpoint makes it durable.
@@ -161,12 +158,12 @@ impl Log {
     }
 }
 
-/// Segments in which nothing lives and that do not grow any more.
+/// Segments in which nothing lives, as far as they could be read, and that do not grow any more.
 pub(super) fn dead_segments(state: &State) -> BTreeSet<u32> {
     let active = state.active.as_ref().map(|active| active.segment);
-    let dead =
-        state.live_by_segment.iter().filter(|(segment, live)| **live == 0 && Some(**segment) != active);
-    dead.map(|(segment, _)| *segment).collect()
+    let is_dead = |segment: &u32| Some(*segment) != active && !state.kept_segments.contains(segment);
+    let empty = state.live_by_segment.iter().filter(|(_, live)| **live == 0).map(|(segment, _)| *segment);
+    empty.filter(is_dead).collect()
 }
 
 impl Drop for Log {

@@ -32,9 +32,10 @@ pub struct Verified {
     pub fragments: u64,
     /// Their size in bytes.
     pub bytes: u64,
-    /// Those whose stored bytes do not match their names, and those that the disk cannot read: to be quarantined.
+    /// Those whose stored bytes do not match their names, and those that the disk could not read at an earlier verification either: to be
+    /// quarantined.
     pub damaged: Vec<Hash>,
-    /// Those that could not be read for another reason, which may pass.
+    /// Those that could not be read for a reason that may pass.
     pub unread: Vec<ReadError>,
     /// Where the next step goes on: behind this fragment. None at the end.
     pub next: Option<Hash>,
@@ -56,9 +57,10 @@ pub struct Quarantined {
 impl Fragments {
     /// Reads a fragment from the medium and checks it against its hash; answers its size in bytes.
     ///
-    /// A copy of it that the system has in memory does not count, as far as the system can be asked to let go of it.
+    /// A copy of it that the system has in memory does not count, as far as the system can be asked to let go of it. If the disk cannot
+    /// read it, that may pass: it is damaged if a later verification cannot either. In between this is remembered in memory only.
     pub fn verify(&self, hash: &Hash) -> Result<u64, ReadError> {
-        self.log.read_by(hash, Log::read_from_medium_at).map(|bytes| bytes.len() as u64)
+        self.log.verify(hash)
     }
 
     /// Verifies the fragments behind `after`, or from the first on, until `budget_bytes` are read or exceeded, or 4096
@@ -86,13 +88,30 @@ impl Fragments {
     }
 
     /// Sets aside those of `hashes` that are here and whose bytes do not match their names: from now on, also after a restart, they are
-    /// not here. Each is read once more before; one that was put anew in the meantime, or can be read again, stays.
+    /// not here. Each is read once more before; one that was put anew in the meantime, or can be read again, stays. One that the disk cannot
+    /// read goes only if two verifications could not either.
     pub fn quarantine(&self, hashes: &[Hash]) -> Result<Vec<Quarantined>, DeleteError> {
         self.log.quarantine(hashes)
     }
 }
 
 impl Log {
+    fn verify(&self, hash: &Hash) -> Result<u64, ReadError> {
+        match self.read_by(hash, Self::read_from_medium_at) {
+            Ok(bytes) => Ok(bytes.len() as u64),
+            Err(ReadError::Io { source, .. }) if is_unreadable(&source) && self.is_unreadable_again(hash) => {
+                Err(ReadError::Damaged(*hash))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn is_unreadable_again(&self, hash: &Hash) -> bool {
+        // Should it have been put anew this instant, quarantine reads it before it ends it.
+        let location = self.index.get(hash).ok().flatten();
+        location.is_some_and(|location| self.doubts().set_unreadable(*hash, location))
+    }
+
     fn read_from_medium_at(&self, location: Location) -> io::Result<Bytes> {
         let mut buffer = self.buffers.take(location.length_bytes as usize);
         let file = self.files.get(location.place.segment)?;
@@ -108,10 +127,11 @@ impl Log {
             let location = self.index.get(hash);
             let location =
                 location.map_err(|error| self.health.fail("read the index of the fragments", error))?;
-            let damaged = location.filter(|location| self.is_damaged(hash, *location));
-            match damaged {
-                Some(location) => drop(ended.insert(*hash, location)),
-                None => drop(self.damaged().remove(hash)),
+            match location.map(|location| (location, self.is_damaged(hash, location))) {
+                Some((location, Some(true))) => drop(ended.insert(*hash, location)),
+                // What was known of it stays as it was.
+                Some((_, None)) => {}
+                Some((_, Some(false))) | None => self.doubts().forget(hash),
             }
         }
         let ended: Vec<(Hash, Location)> = ended.into_iter().collect();
@@ -134,16 +154,18 @@ impl Log {
         Ok(aside.collect())
     }
 
-    fn is_damaged(&self, hash: &Hash, location: Location) -> bool {
+    /// None if that cannot be told now.
+    fn is_damaged(&self, hash: &Hash, location: Location) -> Option<bool> {
         match self.read_from_medium_at(location) {
-            Ok(bytes) => Hash::of(&bytes) != *hash,
-            Err(error) => is_lost(&error),
+            Ok(bytes) => Some(Hash::of(&bytes) != *hash),
+            Err(error) if is_unreadable(&error) => self.doubts().is_given_up(hash, location).then_some(true),
+            Err(error) => is_gone(&error).then_some(true),
         }
     }
 
     /// Where the disk does not take the mark, the tombstone and the hash are what keeps the record from being taken for a fragment: one
     /// bad block does not end the whole store. Nothing is written where the record's header is not.
-    fn mark_damaged(&self, state: &mut State, location: Location) {
+    pub fn mark_damaged(&self, state: &mut State, location: Location) {
         let mut header = [0; HEADER_LEN];
         let is_its_header = self
             .files
@@ -156,9 +178,17 @@ impl Log {
     }
 }
 
-/// Whether bytes that could not be read will not be there at the next try either: the file ends before them or is gone, or the medium does
-/// not give them back.
-pub(super) fn is_lost(error: &io::Error) -> bool {
+/// Whether bytes that could not be read are not there at all: the file ends before them, or is gone.
+pub(super) fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::NotFound)
-        || error.raw_os_error() == Some(Errno::IO.raw_os_error())
+}
+
+/// Whether the medium does not give bytes back. The next try may, if it is not the medium but what is in front of it.
+fn is_unreadable(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::IO.raw_os_error())
+}
+
+/// Whether an error is about these bytes, so that others may still be read or written.
+pub(super) fn is_lost(error: &io::Error) -> bool {
+    is_gone(error) || is_unreadable(error)
 }

@@ -5,6 +5,7 @@ mod backend;
 mod fragments;
 mod model;
 mod on_disk_only;
+mod puts;
 mod verify;
 mod view;
 
@@ -41,6 +42,10 @@ for_both_stores! {
     fragments::the_writer_stores_and_answers_each_put_once,
     fragments::the_writer_stores_what_its_caller_has_hashed,
     fragments::readers_never_see_wrong_bytes_while_others_delete_and_put,
+    puts::a_put_of_what_has_rotted_unnoticed_is_written,
+    puts::what_its_caller_has_hashed_is_written_over_rot_too,
+    puts::a_put_of_what_would_be_lost_with_the_index_is_written,
+    puts::a_copy_that_was_replaced_does_not_come_back,
     verify::a_quarantined_fragment_is_gone_until_it_is_put_again,
     verify::only_what_is_damaged_is_quarantined,
     verify::damage_of_any_kind_is_found,

@@ -10,7 +10,7 @@ use storage::fragments::ReadError;
 use crate::backend::{Backend, assert_holds, fragment, overwrite, put_all, read_all};
 
 /// Where the bytes of a fragment are: the file, and the offset in it.
-fn place_of<B: Backend>(backend: &B, bytes: &Bytes) -> (String, usize) {
+pub fn place_of<B: Backend>(backend: &B, bytes: &Bytes) -> (String, usize) {
     let found = read_all(&*backend.segments()).into_iter().find_map(|(name, content)| {
         let at = content.windows(bytes.len()).position(|window| window == bytes)?;
         Some((name, at))
@@ -19,7 +19,7 @@ fn place_of<B: Backend>(backend: &B, bytes: &Bytes) -> (String, usize) {
 }
 
 /// Flips a bit of each of these fragments.
-fn rot<B: Backend>(backend: &B, fragments: &[(Hash, Bytes)]) {
+pub fn rot<B: Backend>(backend: &B, fragments: &[(Hash, Bytes)]) {
     for (_, bytes) in fragments {
         let (name, at) = place_of(backend, bytes);
         overwrite(&*backend.segments(), &name, at as u64, &[bytes[0] ^ 1]);

@@ -10,6 +10,7 @@ mod holes;
 mod kills;
 mod sabotage;
 mod simulated;
+mod unreadable;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use storage::disk::{Disk, DiskFile};
@@ -54,6 +55,8 @@ pub struct FileState {
     pub now: Vec<u8>,
     durable: Vec<u8>,
     unsynced: Vec<Change>,
+    /// What the medium does not give back.
+    unreadable: Vec<Range<usize>>,
 }
 
 #[derive(Debug, Clone)]
@@ -136,6 +139,10 @@ impl FileState {
         self.unsynced.push(change);
     }
 
+    fn touches_unreadable(&self, range: &Range<usize>) -> bool {
+        self.unreadable.iter().any(|bad| bad.start.max(range.start) < bad.end.min(range.end))
+    }
+
     /// What is left of it: each unsynced change is there, not there, or there in part.
     fn after_crash(&self, random: &mut Random) -> Vec<u8> {
         let mut content = self.durable.clone();
@@ -185,6 +192,37 @@ impl Simulated {
         assert!(hit > 0, "the bytes are not on the disk");
     }
 
+    /// Reads of these bytes of a file answer EIO, and writes of a part of them, also after crashes. An empty range is none.
+    pub fn make_unreadable(&self, file: &str, range: Range<usize>) {
+        self.with(|machine| {
+            let content = machine.files.get(file).expect("there is such a file");
+            content.lock().unwrap().unreadable.push(range);
+        });
+    }
+
+    /// The same for these bytes wherever they are on the disk.
+    pub fn make_bytes_unreadable(&self, bytes: &[u8]) {
+        let mut hit = 0;
+        self.with(|machine| {
+            for content in machine.files.values() {
+                let FileState { now, unreadable, .. } = &mut *content.lock().unwrap();
+                let windows = now.windows(bytes.len()).enumerate();
+                let found = windows.filter(|(_, window)| *window == bytes);
+                let before = unreadable.len();
+                unreadable.extend(found.map(|(at, _)| at..at + bytes.len()));
+                hit += unreadable.len() - before;
+            }
+        });
+        assert!(hit > 0, "the bytes are not on the disk");
+    }
+
+    /// It was the cable: everything can be read again.
+    pub fn make_readable(&self) {
+        self.with(|machine| {
+            machine.files.values().for_each(|content| content.lock().unwrap().unreadable.clear());
+        });
+    }
+
     /// The machine after the process was killed: nothing is lost yet, and nothing more is synced.
     pub fn after_kill(&self) -> Self {
         self.with(|machine| {
@@ -211,8 +249,10 @@ impl Simulated {
                 }
             }
             let file = |content: &Content| {
-                let content = content.lock().unwrap().after_crash(random);
-                Arc::new(Mutex::new(FileState { now: content.clone(), durable: content, unsynced: vec![] }))
+                let before = content.lock().unwrap();
+                let (content, unreadable) = (before.after_crash(random), before.unreadable.clone());
+                let (now, unsynced) = (content.clone(), Vec::new());
+                Arc::new(Mutex::new(FileState { now, durable: content, unsynced, unreadable }))
             };
             let mut file = file;
             let files = names.iter().map(|(name, content)| (name.clone(), file(content))).collect();
@@ -308,6 +348,12 @@ impl SimulatedFile {
     fn change(&self, name: &'static str, change: Change) -> io::Result<()> {
         let fault = self.machine.with(|machine| machine.call(name))?;
         let mut file = self.content.lock().unwrap();
+        if let Change::Write(at, bytes) = &change
+            && file.touches_unreadable(&(*at..at + bytes.len()))
+        {
+            // The rest of the block would have to be read first.
+            return Err(unreadable());
+        }
         match (fault, change) {
             (None, change) => {
                 file.apply(change);
@@ -323,6 +369,10 @@ impl SimulatedFile {
     }
 }
 
+fn unreadable() -> io::Error {
+    io::Error::from_raw_os_error(5)
+}
+
 impl DiskFile for SimulatedFile {
     fn len_bytes(&self) -> io::Result<u64> {
         Ok(self.content.lock().unwrap().now.len() as u64)
@@ -330,8 +380,11 @@ impl DiskFile for SimulatedFile {
 
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         let file = self.content.lock().unwrap();
-        let start = offset as usize;
-        let bytes = file.now.get(start..start + buffer.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        let range = offset as usize..offset as usize + buffer.len();
+        if file.touches_unreadable(&range) {
+            return Err(unreadable());
+        }
+        let bytes = file.now.get(range).ok_or(io::ErrorKind::UnexpectedEof)?;
         buffer.copy_from_slice(bytes);
         Ok(())
     }
