@@ -182,10 +182,8 @@ impl TrackerNode {
             if self.fuse.point().is_err() {
                 return Vec::new();
             }
-            if !self.disk.volume.rotten.contains(&fragment) {
-                self.disk.volume.put(fragment, data);
-                self.fetched.remove(&fragment);
-            }
+            self.disk.volume.put(fragment, data);
+            self.fetched.remove(&fragment);
         }
         let said = self.order(TrackerInput::FileUploaded { request, hash, file }, now);
         if let Some(Outcome::Refused(_)) = self.outcomes.get(&request) {
@@ -217,7 +215,7 @@ impl TrackerNode {
                 return Err(FetchError::NotStored);
             }
             let is_right = Hash::of(&data) == fragment;
-            if is_right && !self.disk.volume.rotten.contains(&fragment) {
+            if is_right {
                 self.disk.volume.put(fragment, data);
                 self.fetched.insert(fragment);
             }

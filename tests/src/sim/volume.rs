@@ -79,7 +79,13 @@ impl Volume {
     }
 
     fn note(&mut self, fragment: Hash, data: Bytes, is_stored: bool) -> bool {
-        let place = if is_stored { &mut self.fragments } else { &mut self.doubtful };
+        let place = if is_stored {
+            // Bytes that are here already and have gone bad are written anew.
+            self.rotten.remove(&fragment);
+            &mut self.fragments
+        } else {
+            &mut self.doubtful
+        };
         place.insert(fragment, data);
         is_stored
     }

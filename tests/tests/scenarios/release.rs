@@ -118,3 +118,24 @@ fn a_copy_at_every_torrent_means_those_too_that_may_come_back() {
     cluster.settle();
     assert!(cluster.tracker_node().disk.volume.fragments.is_empty(), "the others had their time");
 }
+
+#[test]
+pub fn own_bytes_of_a_file_that_only_a_torrent_remembers_stay_until_it_is_back() {
+    let mut cluster = Cluster::with_torrents(41, &["t1"]);
+    // The torrent learns of the file and gets nothing of it.
+    cluster.broker.faults.rules = vec![Rule::lose(EventKind::FragmentDistributionDelivered)];
+    let file = cluster.put_random(3);
+    cluster.run_for(Duration::from_secs(5));
+    assert!(cluster.torrent_node("t1").disk.volume.view.file(&file).is_some());
+    assert!(cluster.torrent_node("t1").disk.volume.fragments.is_empty());
+    cluster.crash("t1");
+    cluster.crash("tracker");
+    // The tracker's database is lost, the bytes are not.
+    cluster.tracker_node_mut().disk.volume.view = distribution::view::View::new();
+    cluster.broker.faults.rules.clear();
+    cluster.restart("tracker");
+    cluster.run_for(Duration::from_secs(20));
+    cluster.restart("t1");
+    cluster.settle();
+    assert_eq!(cluster.tracker().view().fewest_holders(&file), Some(1));
+}

@@ -12,7 +12,7 @@ use super::{
 /// A rule, and what goes wrong without it.
 type Case = (Rule, fn());
 
-const CASES: [Case; 26] = [
+const CASES: [Case; 27] = [
     (Rule::StagedStays, failures::a_lost_obtained_is_said_again_with_the_next_heartbeats),
     (Rule::VotesOfRegisteredStarts, failures::an_obtained_of_before_the_disk_was_lost_does_not_count),
     (Rule::ReleaseWhenConfirmed, release::the_bytes_stay_until_every_receiver_has_confirmed_the_change),
@@ -30,6 +30,10 @@ const CASES: [Case; 26] = [
     (
         Rule::UnknownIsAdopted,
         join_conflicts::files_and_fragments_that_nobody_knew_are_adopted_and_told_to_everybody,
+    ),
+    (
+        Rule::UnknownIsAdopted,
+        release::own_bytes_of_a_file_that_only_a_torrent_remembers_stay_until_it_is_back,
     ),
     (Rule::InventoryDecides, join_conflicts::what_a_torrent_does_not_list_it_does_not_have),
     (Rule::InventoryIsProven, damage::what_a_join_lists_is_proven_only_by_the_heartbeat_after_it),

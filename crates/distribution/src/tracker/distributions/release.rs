@@ -64,6 +64,10 @@ impl Tracker {
         let (wanted, unwanted): (Vec<_>, Vec<_>) =
             own.into_iter().partition(|fragment| self.view.is_in_a_file(fragment));
         wanted.into_iter().for_each(|fragment| self.enqueue_or_release(fragment));
+        if !Rule::UnknownIsAdopted.is_kept() {
+            self.discard(unwanted);
+            return true;
+        }
         let until = now + self.time_to_come_back();
         self.distributions.leftovers = Leftovers { fragments: unwanted.into_iter().collect(), until };
         true
