@@ -108,7 +108,7 @@ impl UploadApi {
             bytes: BytesMut::new(),
             is_finished: false,
         };
-        let ingest = Ingest::start(upload.clone(), self.writer.clone(), &self.memory);
+        let ingest = Ingest::start(upload.clone(), self.writer.clone(), &self.memory, self.arrivals.clone());
         let received = receive(&mut cutter, first, &mut messages, &ingest).await;
         // What came before a failure is kept: the client goes on from there.
         ingest.finish().await?;

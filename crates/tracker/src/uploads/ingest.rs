@@ -21,6 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::registry::{SharedUpload, lock};
+use super::tidying::Arrivals;
 
 /// Most bytes of one stream that are received and not yet durable.
 const IN_FLIGHT_BYTES: u32 = 4 << 20;
@@ -175,13 +176,13 @@ fn note(failure: &Failure, refusal: Refusal) {
 }
 
 impl Ingest {
-    pub fn start(upload: SharedUpload, writer: FragmentWriter, memory: &Memory) -> Self {
+    pub fn start(upload: SharedUpload, writer: FragmentWriter, memory: &Memory, arrivals: Arrivals) -> Self {
         let (to_hash, mut fragments) = mpsc::channel::<(Fragment, Held)>(WAITING_FRAGMENTS);
         let failure = Failure::default();
         let noted = failure.clone();
         let hashing = spawn_blocking(move || {
             while let Some((fragment, held)) = fragments.blocking_recv() {
-                if let Err(refusal) = store(&upload, &writer, fragment, held, &noted) {
+                if let Err(refusal) = store(&upload, &writer, &arrivals, fragment, held, &noted) {
                     note(&noted, refusal);
                     return;
                 }
@@ -225,6 +226,7 @@ impl Ingest {
 fn store(
     upload: &SharedUpload,
     writer: &FragmentWriter,
+    arrivals: &Arrivals,
     fragment: Fragment,
     held: Held,
     failure: &Failure,
@@ -235,6 +237,9 @@ fn store(
     let size_bytes = bytes.len() as u64;
     {
         let mut upload = lock(upload);
+        if upload.is_removed {
+            return Err(Refusal::UploadNotFound(upload.resource_name()));
+        }
         if upload.published.is_some() {
             return Err(Refusal::UploadClosed { upload: upload.resource_name(), state: upload.state() });
         }
@@ -243,10 +248,10 @@ fn store(
             upload.place(offset, hash, &bytes);
         }
     }
-    let (upload, failure) = (upload.clone(), failure.clone());
+    let (upload, failure, arrivals) = (upload.clone(), failure.clone(), arrivals.clone());
     let on_done = move |result: Result<(), PutError>| {
         match result {
-            Ok(()) => drop(lock(&upload).durable.insert(hash, size_bytes)),
+            Ok(()) => arrivals.durable(&upload, hash, size_bytes),
             Err(error) => {
                 if let PutError::HashMismatch { .. } = error {
                     lock(&upload).spoil_hash();

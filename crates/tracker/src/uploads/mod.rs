@@ -1,6 +1,7 @@
 //! Uploads: from a stream of bytes to durable fragments, and from those to a file of the view.
 //!
-//! `registry` knows the uploads, `ingest` cuts, hashes and stores, `service` speaks gRPC, `blobs` does
+//! `registry` knows the uploads, `ingest` cuts, hashes and stores, `service` speaks gRPC, `tidying` has
+//! what is left over discarded, `blobs` speaks
 //! in the words of `google.bytestream`. Nothing is promised before `CompleteUpload`
 //! answers: then every fragment is durable here (S1) and the file is in the view.
 
@@ -8,5 +9,6 @@ mod blobs;
 mod ingest;
 mod registry;
 mod service;
+mod tidying;
 
 pub use service::UploadApi;

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use endpoint::Refusal;
 use endpoint::proto::{self, UploadState, digest_text};
 use protocol::{FileName, Hash, Hasher};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 /// Most uploads at once.
@@ -41,6 +42,8 @@ pub struct Upload {
     pub published: Option<Hash>,
     published_bytes: u64,
     last_used: Instant,
+    /// The registry knows it no more: nobody would ever ask for what it still gets.
+    pub is_removed: bool,
 }
 
 impl Upload {
@@ -68,6 +71,14 @@ impl Upload {
                 (*fragment, *size_bytes)
             })
         })
+    }
+
+    /// Remembers a fragment that is durable; false if the upload was removed meanwhile.
+    pub fn take_durable(&mut self, fragment: Hash, size_bytes: u64) -> bool {
+        if !self.is_removed {
+            self.durable.insert(fragment, size_bytes);
+        }
+        !self.is_removed
     }
 
     /// The upload has become a file, and what is remembered of the file's fragments is the view's.
@@ -200,6 +211,7 @@ impl Registry {
             published: None,
             published_bytes: 0,
             last_used: Instant::now(),
+            is_removed: false,
         };
         let upload = Arc::new(Mutex::new(upload));
         uploads.insert(id, upload.clone());
@@ -225,6 +237,11 @@ impl Registry {
         let upload = self.uploads().get(&id).cloned().ok_or_else(not_found)?;
         lock(&upload).touch();
         Ok(upload)
+    }
+
+    /// Whether an upload has the fragment.
+    pub fn has(&self, fragment: &Hash) -> bool {
+        self.uploads().values().any(|upload| lock(upload).durable.contains_key(fragment))
     }
 
     /// Forgets an upload, and gives the fragments that no other upload has.
@@ -260,7 +277,11 @@ fn in_flight(uploads: &BTreeMap<Uuid, SharedUpload>) -> usize {
 }
 
 fn leftovers(others: &BTreeMap<Uuid, SharedUpload>, upload: &SharedUpload) -> Vec<Hash> {
-    let mut left: BTreeSet<Hash> = lock(upload).durable.keys().copied().collect();
+    let mut left: BTreeSet<Hash> = {
+        let mut upload = lock(upload);
+        upload.is_removed = true;
+        upload.durable.keys().copied().collect()
+    };
     for other in others.values() {
         let other = lock(other);
         left.retain(|hash| !other.durable.contains_key(hash));

@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::ingest::{Assembler, Ingest, Memory};
 use super::registry::{Announced, Registry, SharedUpload, lock};
+use super::tidying::{Arrivals, tidy};
 use crate::operations;
 use crate::requests::{Refused, Request as LoopRequest};
 
@@ -27,6 +28,7 @@ const MAX_DIGESTS: usize = 10_000;
 pub struct UploadApi {
     pub(super) registry: Registry,
     pub(super) memory: Memory,
+    pub(super) arrivals: Arrivals,
     pub(super) writer: FragmentWriter,
     fragments: Fragments,
     pub(super) fragment_size_bytes: u64,
@@ -36,7 +38,8 @@ pub struct UploadApi {
 }
 
 impl UploadApi {
-    /// The service that stores with `writer`, asks the event loop through `requests` and `catalog`, and answers with files as `reads` tells them.
+    /// The service that stores with `writer`, asks the event loop through `requests` and `catalog`, and answers with files as `reads` tells them. What uploads
+    /// leave behind is tidied on the runtime that this is called on, as long as the event loop takes requests.
     pub fn new(
         writer: FragmentWriter,
         fragments: Fragments,
@@ -46,7 +49,9 @@ impl UploadApi {
         reads: EndpointApi,
     ) -> Self {
         let (registry, memory) = (Registry::default(), Memory::new(fragment_size_bytes));
-        Self { registry, memory, writer, fragments, fragment_size_bytes, requests, catalog, reads }
+        let (arrivals, too_late) = Arrivals::new(registry.clone());
+        tokio::spawn(tidy(registry.clone(), too_late, requests.clone()));
+        Self { registry, memory, arrivals, writer, fragments, fragment_size_bytes, requests, catalog, reads }
     }
 
     /// The uploads that it takes care of.
@@ -129,6 +134,7 @@ impl UploadApi {
 
     /// A new upload, or the one that was created by the same request.
     pub(super) async fn create(&self, announced: Announced) -> Result<SharedUpload, Status> {
+        // Also between the turns of `tidy`: so many that became a file are remembered, however fast they come.
         self.discard(self.registry.expire()).await?;
         let there = match &announced.digest {
             Some(file) => self.size_if_there(file).await?.map(|size_bytes| (*file, size_bytes)),
@@ -157,7 +163,7 @@ impl UploadApi {
         let _share = self.memory.stream().await?;
         let committed_bytes = lock(&upload).committed_bytes();
         let mut assembler = Assembler::new(self.fragment_size_bytes, committed_bytes);
-        let ingest = Ingest::start(upload.clone(), self.writer.clone(), &self.memory);
+        let ingest = Ingest::start(upload.clone(), self.writer.clone(), &self.memory, self.arrivals.clone());
         let mut message = Some(first);
         let mut received = Ok(());
         while let Some(next) = message {
