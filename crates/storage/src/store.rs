@@ -242,6 +242,11 @@ impl Store {
         self.engine.flush().map_err(|error| self.health.fail("flush the database", error))
     }
 
+    /// An error if the store has stopped writing, for good.
+    pub fn check(&self) -> Result<(), StoreFailed> {
+        self.health.check()
+    }
+
     /// Makes everything durable, so that the next start has nothing to read again. Dropping the store tries the same.
     pub fn close(self) -> Result<(), StoreFailed> {
         self.view.write_pending()?;
@@ -291,6 +296,14 @@ fn write_id(engine: &SledEngine, id: Uuid) -> Result<(), EngineError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_store_that_failed_says_so_before_anything_is_flushed() {
+        let store = Store::in_memory();
+        store.check().unwrap();
+        let failed = store.health.fail("sync a segment", io::Error::other("gone"));
+        assert_eq!(store.check().unwrap_err().to_string(), failed.to_string());
+    }
 
     #[test]
     fn each_reason_not_to_open_names_the_directory_and_what_to_do() {

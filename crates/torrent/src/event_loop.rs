@@ -109,6 +109,8 @@ impl EventLoop {
             self.take(next)?;
             let is_busy = self.take_waiting()? || is_busy;
             self.execute()?;
+            // Puts fail on other threads: an idle daemon would not flush, and seem ready.
+            self.parts.store.check().map_err(|error| Failure::new(ExitCode::Store, error))?;
             self.tell();
             if is_busy {
                 turn.rest().await;
