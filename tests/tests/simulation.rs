@@ -29,22 +29,3 @@ fn a_seed_replays_exactly() {
         assert_eq!(once, again, "seed {seed}");
     }
 }
-
-#[test]
-#[ignore]
-fn probe() {
-    use distribution::rules::{Rule, without};
-    std::panic::set_hook(Box::new(|_| {}));
-    let rules: Vec<Vec<Rule>> = Rule::ALL.iter().map(|rule| vec![*rule]).collect();
-    let next = std::sync::atomic::AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                while let Some(rules) = rules.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
-                    let found = without(rules, || (0..1500).find_map(|seed| live(seed, false).err()));
-                    println!("{rules:?}: {:?}", found.map(|broken| (broken.seed, broken.violation.kind)));
-                }
-            });
-        }
-    });
-}
