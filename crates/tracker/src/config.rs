@@ -33,7 +33,7 @@ pub struct Arguments {
     /// Start although another tracker seems to be online; that one steps down.
     #[arg(long, conflicts_with = "standby")]
     pub takeover: bool,
-    /// If another tracker is online, wait and take over when it goes.
+    /// If another tracker is online, wait and take over when it goes; waits for a broker that is away, too.
     #[arg(long)]
     pub standby: bool,
     /// The settings.

@@ -203,12 +203,9 @@ impl EventLoop {
                 self.handle(TrackerInput::ConnectionLost);
             }
             Next::Fetched((fragment, result)) => self.handle(TrackerInput::Fetched { fragment, result }),
-            Next::Unreadable(fragment) => self.handle(TrackerInput::FragmentUnreadable { fragment }),
-            Next::Damaged(fragments) => {
-                for fragment in self.parts.own.gone(fragments) {
-                    self.handle(TrackerInput::FragmentUnreadable { fragment });
-                }
-            }
+            // What reads well after all, or was put anew, is here: the attempt ends at its time.
+            Next::Unreadable(fragment) => self.handle_unreadable(vec![fragment]),
+            Next::Damaged(fragments) => self.handle_unreadable(fragments),
             Next::Asked(question) => question(&catalog(&self.parts, self.clock, &self.id, self.link.is_up())),
             Next::Requested(request) => self.request(request),
             Next::Due => self.handle(TrackerInput::Tick),
@@ -250,6 +247,12 @@ impl EventLoop {
         self.parts.machine.handle(input, now);
     }
 
+    fn handle_unreadable(&mut self, fragments: Vec<Hash>) {
+        for fragment in self.parts.own.gone(fragments) {
+            self.handle(TrackerInput::FragmentUnreadable { fragment });
+        }
+    }
+
     fn request(&mut self, request: Request) {
         match request {
             Request::Publish { hash, file, reply } => {
@@ -262,9 +265,10 @@ impl EventLoop {
                 }
             }
             Request::Discard { fragments } => {
-                let view = self.parts.machine.view();
-                let unused: Vec<Hash> =
-                    fragments.into_iter().filter(|hash| !view.is_in_a_file(hash)).collect();
+                // What no file needs may still be kept until torrents had time to come back (S8): the machine says when it goes.
+                let machine = &self.parts.machine;
+                let is_unused = |hash: &Hash| !machine.view().is_in_a_file(hash) && !machine.stores(hash);
+                let unused: Vec<Hash> = fragments.into_iter().filter(is_unused).collect();
                 self.delete(&unused);
             }
             Request::Remove { hash, reply } => {

@@ -50,7 +50,9 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     }
     logging::start(settings.common.log_format().map_err(unusable)?);
     settings.common.warn_of_readers(&origins);
-    let config = settings.complete().map_err(unusable)?;
+    let mut config = settings.complete().map_err(unusable)?;
+    // Who waits for another's end waits for the broker, too.
+    config.common.retry_connect |= arguments.standby;
     let supervisor = Supervisor::of_this_process();
     let shutdown =
         Shutdown::on_signals(supervisor.clone()).map_err(|error| Failure::new(ExitCode::Failed, error))?;
