@@ -9,6 +9,7 @@ pub mod http;
 pub mod loopback;
 pub mod mosquitto;
 pub mod mqtt;
+pub mod python;
 pub mod recorder;
 pub mod sim;
 pub mod small_disk;
