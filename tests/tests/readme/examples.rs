@@ -45,6 +45,13 @@ pub enum Example {
     Prepare,
 }
 
+impl Example {
+    /// Whether the test itself runs it.
+    pub const fn is_run_here(self) -> bool {
+        !matches!(self, Self::Ci(_) | Self::Compose | Self::Build | Self::Prepare)
+    }
+}
+
 /// Blocks that hold no commands, by something that is in them.
 pub const TO_BE_LOOKED_AT: [&str; 2] = [DEMO, "you ──put──►"];
 
@@ -138,23 +145,21 @@ fn get(walk: &Walk, _: &Ran) {
 }
 
 fn verify(walk: &Walk, ran: &Ran) {
-    for id in &walk.torrents {
-        assert!(ran.text().contains(id), "{id} was not asked: {}", ran.text());
-    }
+    let daemons = format!("verified on {} daemons", walk.torrents.len() + 1);
+    assert!(ran.text().starts_with("ok: ") && ran.text().contains(&daemons), "{}", ran.text());
 }
 
 fn drain(walk: &Walk, _: &Ran) {
     let file = walk.asks(&["info", FILE]);
     for fragment in file["fragments"].as_array().expect("fragments") {
         let holders = fragment["holders"].as_array().expect("holders");
-        assert!(!holders.contains(&Value::from(walk.torrents[0].as_str())), "it is empty: {fragment}");
-        assert!(holders.len() >= 2, "others have what it held: {fragment}");
+        let others = holders.iter().filter(|holder| **holder != walk.torrents[0].as_str()).count();
+        assert!(others >= 2, "others have what it holds: {fragment}");
     }
 }
 
-fn status(walk: &Walk, ran: &Ran) {
-    assert!(!ran.text().is_empty());
-    assert_eq!(walk.asks(&["status"])["verdict"], "ok", "{}", ran.text());
+fn status(_: &Walk, ran: &Ran) {
+    assert!(ran.text().starts_with("ok: "), "{}", ran.text());
 }
 
 fn rm(walk: &Walk, _: &Ran) {
