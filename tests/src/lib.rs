@@ -10,6 +10,7 @@ pub mod liar;
 pub mod loopback;
 pub mod mosquitto;
 pub mod mqtt;
+pub mod python;
 pub mod recorder;
 pub mod sim;
 pub mod small_disk;

@@ -2,42 +2,22 @@
 
 #![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
-use std::env;
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::thread;
 
 use mds_tests::client::Client;
 use mds_tests::daemons::{Daemon, Site};
 use mds_tests::mosquitto::Mosquitto;
 use mds_tests::needs_mosquitto;
+use mds_tests::python::interpreter_or_skip;
 use sha2::{Digest as _, Sha256};
 
 const TORRENTS: [&str; 3] = ["t1", "t2", "t3"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
-}
-
-/// The Python environment: `MDS_PYTHON`, or where `tests/python/prepare` makes it. None, and a notice, where there is none.
-fn python() -> Option<PathBuf> {
-    let target = env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-    let prepared = || root().join(target).join("python/bin/python");
-    let python = env::var_os("MDS_PYTHON").map_or_else(prepared, PathBuf::from);
-    if python.exists() {
-        return Some(python);
-    }
-    let test = thread::current().name().unwrap_or("a test").to_owned();
-    assert!(
-        env::var_os("MDS_REQUIRE_PYTHON").is_none(),
-        "{test} needs the Python environment {}: run tests/python/prepare",
-        python.display()
-    );
-    // Nothing to be done about a standard error that is closed.
-    let _ = writeln!(io::stderr(), "SKIPPED {test}: no Python environment (run tests/python/prepare)");
-    None
 }
 
 /// A tracker with three torrents, and where they are: the tracker first.
@@ -80,7 +60,7 @@ async fn check(python: &Path, part: &str, network: &Network) {
 #[tokio::test]
 async fn a_client_that_knows_only_the_proto_files_can_do_everything() {
     needs_mosquitto!();
-    let Some(python) = python() else { return };
+    let Some(python) = interpreter_or_skip() else { return };
     let broker = Mosquitto::start();
     let network = Network::start(&broker, &[]).await;
     check(&python, "all", &network).await;
@@ -89,7 +69,7 @@ async fn a_client_that_knows_only_the_proto_files_can_do_everything() {
 #[tokio::test]
 async fn without_a_broker_reading_goes_on_and_the_rest_says_why_not() {
     needs_mosquitto!();
-    let Some(python) = python() else { return };
+    let Some(python) = interpreter_or_skip() else { return };
     let mut broker = Mosquitto::start();
     let network = Network::start(&broker, &[]).await;
     let tracker = Client::of(&network.addresses[0]);
@@ -104,7 +84,7 @@ async fn without_a_broker_reading_goes_on_and_the_rest_says_why_not() {
 #[tokio::test]
 async fn what_does_not_fit_is_refused_before_it_is_sent() {
     needs_mosquitto!();
-    let Some(python) = python() else { return };
+    let Some(python) = interpreter_or_skip() else { return };
     let broker = Mosquitto::start();
     let network = Network::start(&broker, &["--capacity", "1048576"]).await;
     check(&python, "no-space", &network).await;
@@ -113,7 +93,7 @@ async fn what_does_not_fit_is_refused_before_it_is_sent() {
 #[tokio::test]
 async fn the_example_fetches_a_file_from_several_torrents_at_once() {
     needs_mosquitto!();
-    let Some(python) = python() else { return };
+    let Some(python) = interpreter_or_skip() else { return };
     let broker = Mosquitto::start();
     let network = Network::start(&broker, &[]).await;
     let content: Vec<u8> = (0..200_000_u32).flat_map(|number| number.to_le_bytes()).collect();
