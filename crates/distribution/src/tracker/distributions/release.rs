@@ -199,9 +199,8 @@ impl Tracker {
     /// The own bytes of these fragments are needed from now on. Nobody has carried out yet what was ordered since the last turn of the event
     /// loop: what was to be deleted then stays.
     pub(in crate::tracker) fn keep(&mut self, fragments: &[Hash]) {
-        let ordered = self.commands.iter_mut().filter_map(|command| match command {
-            TrackerCommand::Discard { fragments } => Some(fragments),
-            _ => None,
+        let ordered = self.commands.iter_mut().filter_map(|command| {
+            if let TrackerCommand::Discard { fragments } = command { Some(fragments) } else { None }
         });
         let ordered: Vec<&mut Vec<Hash>> = ordered.collect();
         if ordered.is_empty() || !Rule::NeededAgainStays.is_kept() {
