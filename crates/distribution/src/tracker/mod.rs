@@ -152,7 +152,7 @@ impl Tracker {
             let revision = view.revision();
             commands.push_back(TrackerCommand::Persist { changes: vec![change], revision });
         }
-        let distributions = Distributions::new(own_fragments);
+        let distributions = Distributions::new(own_fragments, view.files().is_empty());
         let (presence, members, joins, repairs) = Default::default();
         let draw = Draw::new(seed);
         Ok(Self { config, view, presence, members, joins, distributions, repairs, draw, commands })

@@ -58,11 +58,13 @@ pub struct Distributions {
     releasable: BTreeMap<Hash, Revision>,
     returning: Option<Returning>,
     leftovers: Leftovers,
+    /// Whether the view that the tracker started with has no file: it may have lost what it was.
+    may_have_forgotten: bool,
 }
 
 impl Distributions {
-    pub fn new(own: impl IntoIterator<Item = Hash>) -> Self {
-        Self { own: own.into_iter().collect(), ..Self::default() }
+    pub fn new(own: impl IntoIterator<Item = Hash>, may_have_forgotten: bool) -> Self {
+        Self { own: own.into_iter().collect(), may_have_forgotten, ..Self::default() }
     }
 
     /// The tracker answers for these fragments until enough holders have them.

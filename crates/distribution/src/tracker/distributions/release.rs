@@ -64,7 +64,7 @@ impl Tracker {
         let (wanted, unwanted): (Vec<_>, Vec<_>) =
             own.into_iter().partition(|fragment| self.view.is_in_a_file(fragment));
         wanted.into_iter().for_each(|fragment| self.enqueue_or_release(fragment));
-        if !Rule::UnknownIsAdopted.is_kept() {
+        if !self.distributions.may_have_forgotten || !Rule::UnknownIsAdopted.is_kept() {
             self.discard(unwanted);
             return true;
         }
