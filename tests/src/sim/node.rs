@@ -162,10 +162,7 @@ impl Node {
                 said
             }
             Self::Torrent(node) => {
-                let mut said = node.input(TorrentInput::ShutDown, now, rng);
-                if node.is_in_turn() {
-                    said.extend(node.end_turn(now, rng));
-                }
+                let said = node.order(TorrentInput::ShutDown, now, rng);
                 node.crash();
                 said
             }

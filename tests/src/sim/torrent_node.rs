@@ -171,9 +171,10 @@ impl TorrentNode {
     /// The process ends at once, and of what was not known to be on the disk, anything may be: the first of the changes, any of the writes.
     pub fn fall(&mut self, rng: &mut Rng) {
         let under_way = std::mem::take(&mut self.under_way).into_iter();
-        let under_way = under_way.filter(|write| Hash::of(&write.data) == write.fragment);
+        let may_be_there =
+            |write: &Write| self.writes != Writes::Fail && Hash::of(&write.data) == write.fragment;
+        let under_way = under_way.filter(may_be_there);
         let under_way = under_way.map(|write| (write.fragment, write.data)).collect();
-        self.disk.volume.is_failing = self.writes == Writes::Fail;
         self.disk.volume.fall(under_way, rng);
         self.crash();
     }
@@ -217,6 +218,15 @@ impl TorrentNode {
         machine.handle(input, now);
         self.is_in_turn = true;
         if self.gathers { Vec::new() } else { self.end_turn(now, rng) }
+    }
+
+    /// Hands the machine an input with which the turn ends.
+    pub fn order(&mut self, input: TorrentInput, now: Moment, rng: &mut Rng) -> Vec<Publication> {
+        let mut said = self.input(input, now, rng);
+        if self.is_in_turn {
+            said.extend(self.end_turn(now, rng));
+        }
+        said
     }
 
     /// Whether a turn has begun.
@@ -360,8 +370,7 @@ impl TorrentNode {
 
     fn flush(&mut self) -> Result<(), Blown> {
         self.fuse.point()?;
-        self.disk.volume.is_failing = self.writes == Writes::Fail;
-        if self.disk.volume.flush().is_err() {
+        if self.disk.volume.flush(self.writes == Writes::Fail).is_err() {
             return Err(self.fuse.blow());
         }
         self.fuse.point()

@@ -311,8 +311,7 @@ impl TrackerNode {
                 assert!(epoch > self.disk.epoch, "{}: {epoch} after {}", self.id, self.disk.epoch);
                 (self.disk.epoch, self.disk.others_decided) = (epoch, true);
             }
-            self.disk.volume.is_failing = self.is_full;
-            if self.disk.volume.flush().is_err() {
+            if self.disk.volume.flush(self.is_full).is_err() {
                 return Err(self.fuse.blow());
             }
             if forgets {

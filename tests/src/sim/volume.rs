@@ -22,8 +22,6 @@ pub struct Volume {
     pub fragments: BTreeMap<Hash, Bytes>,
     /// Those whose bytes have gone bad, which nobody has found yet.
     pub rotten: BTreeSet<Hash>,
-    /// Whether its disk takes no more.
-    pub is_failing: bool,
     /// Whether its disk gives nothing back, for a while.
     pub is_unreadable: bool,
     /// The real store, which has to have the same; without one it is only remembered here.
@@ -134,14 +132,14 @@ impl Volume {
         !self.unflushed.is_empty()
     }
 
-    /// Makes everything written durable.
+    /// Makes everything written durable, on a disk that may be failing.
     ///
     /// # Errors
     /// If the real store cannot: then the process ends.
-    pub fn flush(&mut self) -> Result<(), Blown> {
+    pub fn flush(&mut self, is_failing: bool) -> Result<(), Blown> {
         self.flushes += 1;
         if let Some(store) = &self.store {
-            store.flush(self.is_failing && self.flushes.is_multiple_of(FLUSHES))?;
+            store.flush(is_failing && self.flushes.is_multiple_of(FLUSHES))?;
         }
         for (changes, revision) in std::mem::take(&mut self.unflushed) {
             apply(&mut self.view, &changes, revision);
@@ -171,9 +169,6 @@ impl Volume {
     /// # Panics
     /// If the real store has less, or something else.
     pub fn fall(&mut self, mut under_way: BTreeMap<Hash, Bytes>, rng: &mut Rng) {
-        if self.is_failing {
-            under_way.clear();
-        }
         let mut steps = std::mem::take(&mut self.unflushed);
         if let Some(store) = &mut self.store {
             store.fall(under_way.clone(), rng);

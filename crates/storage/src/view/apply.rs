@@ -131,7 +131,10 @@ impl Writing<'_> {
                 }
                 Ok(())
             }
-            Change::TombstonesForgotten => self.forget_tombstones(),
+            Change::TombstonesForgotten => {
+                self.remove_all(&[DELETED_FILE])?;
+                self.remove_all(&[DELETED_FRAGMENT])
+            }
             Change::TombstonesAdded { files, fragments } => {
                 let files = files.iter().map(|hash| hash_key(DELETED_FILE, hash));
                 let fragments = fragments.iter().map(|hash| hash_key(DELETED_FRAGMENT, hash));
@@ -145,14 +148,14 @@ impl Writing<'_> {
         }
     }
 
-    fn forget_tombstones(&mut self) -> Result<(), EngineError> {
-        for kind in [DELETED_FILE, DELETED_FRAGMENT] {
-            for pair in scan(self.engine, Space::View, &[kind]) {
-                self.pending.writes.insert(pair?.0, None);
-            }
-            let waiting = self.pending.writes.range_mut(vec![kind]..vec![kind + 1]);
-            waiting.for_each(|(_, value)| *value = None);
+    /// Removes all entities whose keys begin so: those in the database, and those that earlier changes of the same batch have made.
+    fn remove_all(&mut self, prefix: &[u8]) -> Result<(), EngineError> {
+        for pair in scan(self.engine, Space::View, prefix) {
+            self.pending.writes.insert(pair?.0, None);
         }
+        let waiting = self.pending.writes.range_mut(prefix.to_vec()..);
+        let waiting = waiting.take_while(|(key, _)| key.starts_with(prefix));
+        waiting.for_each(|(_, value)| *value = None);
         Ok(())
     }
 
@@ -239,15 +242,7 @@ impl Writing<'_> {
     fn unregister(&mut self, client: &ClientId) -> Result<(), EngineError> {
         let Some(number) = self.known.unregister(client) else { return Ok(()) };
         self.pending.writes.insert(number_key(CLIENT, number), None);
-        let prefix = number_key(ENDPOINT, number);
-        for pair in scan(self.engine, Space::View, &prefix) {
-            self.pending.writes.insert(pair?.0, None);
-        }
-        // It may have been registered by an earlier change of the same batch.
-        let of_it =
-            self.pending.writes.range_mut(prefix.clone()..).take_while(|(key, _)| key.starts_with(&prefix));
-        of_it.for_each(|(_, value)| *value = None);
-        Ok(())
+        self.remove_all(&number_key(ENDPOINT, number))
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {

@@ -60,10 +60,7 @@ impl Tracker {
             return false;
         }
         self.distributions.returning = None;
-        let own: Vec<Hash> = self.distributions.own.iter().copied().collect();
-        let (wanted, unwanted): (Vec<_>, Vec<_>) =
-            own.into_iter().partition(|fragment| self.view.is_in_a_file(fragment));
-        wanted.into_iter().for_each(|fragment| self.enqueue_or_release(fragment));
+        let unwanted = self.take_up(self.distributions.own.clone());
         if !self.distributions.may_have_forgotten || !Rule::UnknownIsAdopted.is_kept() {
             self.discard(unwanted);
             return true;
@@ -71,6 +68,14 @@ impl Tracker {
         let until = now + self.time_to_come_back();
         self.distributions.leftovers = Leftovers { fragments: unwanted.into_iter().collect(), until };
         true
+    }
+
+    /// Sends those of the own fragments on their way that a file needs. Answers the others.
+    fn take_up(&mut self, own: BTreeSet<Hash>) -> Vec<Hash> {
+        let (wanted, unwanted): (Vec<_>, Vec<_>) =
+            own.into_iter().partition(|fragment| self.view.is_in_a_file(fragment));
+        wanted.into_iter().for_each(|fragment| self.enqueue_or_release(fragment));
+        unwanted
     }
 
     fn time_to_come_back(&self) -> Duration {
@@ -87,10 +92,8 @@ impl Tracker {
             self.distributions.leftovers.until = now + self.time_to_come_back();
             return;
         }
-        let left = std::mem::take(&mut self.distributions.leftovers.fragments).into_iter();
-        let (wanted, unwanted): (Vec<_>, Vec<_>) =
-            left.partition(|fragment| self.view.is_in_a_file(fragment));
-        wanted.into_iter().for_each(|fragment| self.enqueue_or_release(fragment));
+        let left = std::mem::take(&mut self.distributions.leftovers.fragments);
+        let unwanted = self.take_up(left);
         self.discard(unwanted);
     }
 
