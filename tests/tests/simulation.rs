@@ -12,7 +12,7 @@ const CLUSTER_HOURS: f64 = 250.0;
 #[test]
 fn in_thousands_of_lives_nothing_promised_is_lost_and_everything_comes_right() {
     let seeds = std::env::var("SIM_SEEDS").map_or(SEEDS, |text| text.parse().expect("a number"));
-    let (figures, broken) = simulate(0, seeds, 5, |_| {});
+    let (figures, broken) = simulate(0, seeds, 5, |_, _| {});
     println!("{figures}");
     let told: Vec<String> = broken.iter().map(Broken::to_string).collect();
     assert!(broken.is_empty(), "{}", told.join("\n"));

@@ -6,7 +6,7 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
-use mds_tests::sim::life::{Kind, live, simulate};
+use mds_tests::sim::life::{Broken, Kind, live, simulate};
 
 /// Most broken lives that are told.
 const ENOUGH: usize = 20;
@@ -58,12 +58,20 @@ fn main() -> ExitCode {
         };
     }
     let began = Instant::now();
-    let progress = |seeds: u64| {
+    let seen = |seeds: u64, broken: Option<&Broken>| {
+        if let Some(broken) = broken {
+            eprintln!(
+                "seed {} after {:.0} s: {}",
+                broken.seed,
+                began.elapsed().as_secs_f64(),
+                broken.violation
+            );
+        }
         if seeds.is_multiple_of(10_000) {
             eprintln!("{seeds} seeds after {:.0} s", began.elapsed().as_secs_f64());
         }
     };
-    let (figures, broken) = simulate(orders.first, orders.seeds, ENOUGH, progress);
+    let (figures, broken) = simulate(orders.first, orders.seeds, ENOUGH, seen);
     let took = began.elapsed().as_secs_f64();
     println!("{figures}\n{took:.1} s, {:.0} seeds/s", figures.seeds as f64 / took);
     let count = |kind| broken.iter().filter(|broken| broken.violation.kind == kind).count();

@@ -66,15 +66,16 @@ pub fn live(seed: u64, is_told: bool) -> Result<Lived, Box<Broken>> {
     Err(Box::new(Broken { seed, violation, story }))
 }
 
-/// Lives the lives of so many seeds on all cores, and ends early only where `enough` are broken.
-///
-/// # Errors
-/// The broken ones, by their seeds.
+/// Lines at the end of a story that are kept where many lives are lived: the whole is one command away.
+const LAST_LINES: usize = 400;
+
+/// Lives the lives of so many seeds on all cores, and ends early only where `enough` are broken. After each life `seen` gets how many
+/// have been begun, and what was broken in it. The broken ones come back by their seeds, each with the end of its story.
 pub fn simulate(
     first: u64,
     seeds: u64,
     enough: usize,
-    progress: impl Fn(u64) + Sync,
+    seen: impl Fn(u64, Option<&Broken>) + Sync,
 ) -> (Figures, Vec<Broken>) {
     std::panic::set_hook(Box::new(|panic| {
         PANIC.with(|last| *last.borrow_mut() = Some(panic.to_string()));
@@ -91,6 +92,7 @@ pub fn simulate(
                         break;
                     }
                     let lived = live(seed, false);
+                    seen(seed - first + 1, lived.as_ref().err().map(AsRef::as_ref));
                     let mut together = together.lock().unwrap_or_else(PoisonError::into_inner);
                     match lived {
                         Ok(lived) => together.0 += lived.figures,
@@ -99,16 +101,34 @@ pub fn simulate(
                     if together.1.len() >= enough {
                         break;
                     }
-                    drop(together);
-                    progress(seed - first + 1);
                 }
             });
         }
     });
-    drop(std::panic::take_hook());
     let (figures, mut broken) = together.into_inner().unwrap_or_else(PoisonError::into_inner);
     broken.sort_by_key(|broken| broken.seed);
-    (figures, broken)
+    let told = broken.into_iter().map(|broken| match live(broken.seed, true) {
+        Err(told) => told.shortened(),
+        Ok(_) => Broken {
+            story: "Lived again it was not broken: lives are not deterministic.".to_owned(),
+            ..broken
+        },
+    });
+    let told = told.collect();
+    drop(std::panic::take_hook());
+    (figures, told)
+}
+
+impl Broken {
+    /// With the end of the story alone.
+    fn shortened(mut self) -> Self {
+        let lines = self.story.lines().count();
+        if let Some(left_out) = lines.checked_sub(LAST_LINES + 1) {
+            let last: Vec<&str> = self.story.lines().skip(left_out + 1).collect();
+            self.story = format!("… {} lines before\n{}", left_out + 1, last.join("\n"));
+        }
+        self
+    }
 }
 
 impl Life {
