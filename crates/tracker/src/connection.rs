@@ -10,23 +10,17 @@ use std::time::Duration;
 use bus::{Delivery, Inbox, LossReason, Message, OpenError, Outbox, SessionLost, SessionOptions};
 use daemon::config::Common;
 use daemon::link::Session;
-use protocol::event::{TrackerEnvelope, TrackerEvent, TrackerGoodbye, TrackerHello};
+use protocol::event::{TrackerEnvelope, TrackerGoodbye, TrackerHello};
 use protocol::limits::delivered_event_bytes;
-use protocol::{ClientId, Epoch, EventId, EventKind, Heard, InstanceId, decode, encode_tracker};
+use protocol::{ClientId, Epoch, EventId, EventKind, InstanceId, encode_tracker};
 use storage::{Store, meta};
-use tokio::time::{Instant, timeout, timeout_at};
-use tracing::{info, warn};
+use tokio::time::timeout;
 use uuid::Uuid;
 
-/// How long the broker may take to bring back what the tracker sends to itself.
-const ECHO: Duration = Duration::from_secs(10);
-/// How long a tracker that is online may take to answer a probe, where nothing that the broker has retained tells of one. At a broker
-/// that is slow to bring back the probe itself it is given [`PATIENCE`] times as long as that took.
-const ANSWER: Duration = Duration::from_millis(500);
-const PATIENCE: u32 = 4;
-/// A tracker that is online says hello every 10 s; one that has missed three is gone, whatever the broker retained.
-const SILENCE: Duration = Duration::from_secs(35);
+use crate::others::OtherTracker;
 
+/// How long the broker may take to bring back what the tracker sends to itself.
+pub(crate) const ECHO: Duration = Duration::from_secs(10);
 /// What limits a packet at the brokers that `docs/brokers.md` describes.
 const PACKET_LIMITS: &str = "Mosquitto: max_packet_size, message_size_limit; NATS: max_payload, max_pending; RabbitMQ: max_message_size";
 
@@ -68,17 +62,6 @@ impl From<SessionLost> for ConnectError {
     }
 }
 
-/// What to do about another tracker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OtherTracker {
-    /// End.
-    Respect,
-    /// Start all the same.
-    Replace,
-    /// Wait for its end.
-    Await,
-}
-
 /// As whom the tracker is on the bus now.
 #[derive(Debug)]
 pub struct Presence {
@@ -115,82 +98,17 @@ impl Connector {
         let seen = self.look_for_another(other).await?;
         let next = self.next_epoch(seen)?;
         let session = self.connect(next).await?;
-        *self.other.lock().unwrap_or_else(PoisonError::into_inner) = match other {
-            OtherTracker::Replace => OtherTracker::Respect,
-            OtherTracker::Respect | OtherTracker::Await => other,
-        };
+        self.treat_others(other.once_in_charge());
         Ok(session)
     }
 
-    /// The highest epoch on the bus. What is retained was sent before the subscription, so it is here when the probe is.
-    ///
-    /// But what is retained is not everywhere: the nodes of a RabbitMQ cluster retain each for themselves. A tracker that is online hears the
-    /// probe as well, a hello below its own, and repeats its own to all. So where nothing tells of one, that answer is waited for.
-    async fn look_for_another(&self, other: OtherTracker) -> Result<Epoch, ConnectError> {
-        let topics = &self.common.topics;
-        let suffix = format!("probe-{:08x}", fastrand::u32(..));
-        let probe_id: ClientId = suffix.parse().expect("hex digits behind a word are a segment");
-        let mut options = SessionOptions::new(self.common.broker.clone(), probe_id.as_str());
-        let probe_topic = topics.direct(EventKind::TrackerHello, &probe_id);
-        let (hello_topic, goodbye_topic) =
-            (topics.shared(EventKind::TrackerHello), topics.shared(EventKind::TrackerGoodbye));
-        options.subscriptions = vec![hello_topic, goodbye_topic, probe_topic.clone()];
-        options.ca_file.clone_from(&self.common.broker_ca);
-        let (outbox, mut inbox) = bus::open(options).await?;
-        let sent = Instant::now();
-        outbox.publish(Message::new(probe_topic.clone(), probe(0)));
-        let mut seen = Seen::default();
-        let swallowed =
-            || ConnectError::Swallowed { what: "an event", topic: probe_topic.clone(), size_bytes: 100 };
-        loop {
-            let delivery = timeout(ECHO, inbox.recv()).await.map_err(|_| swallowed())??;
-            if delivery.topic == probe_topic {
-                break;
-            }
-            seen.take(&self.common, &delivery);
-        }
-        let deadline = Instant::now() + ANSWER.max(PATIENCE * sent.elapsed());
-        while self.another(&seen).is_none() {
-            // Nobody has answered: nobody is there.
-            let Ok(delivery) = timeout_at(deadline, inbox.recv()).await else { break };
-            seen.take(&self.common, &delivery?);
-        }
-        if let Some((instance, epoch)) = self.another(&seen) {
-            match other {
-                OtherTracker::Respect => return Err(ConnectError::AnotherTracker { instance, epoch }),
-                OtherTracker::Replace => warn!(%instance, %epoch, "replacing the tracker that is online"),
-                OtherTracker::Await => self.await_end(&mut inbox, &mut seen).await?,
-            }
-        }
-        if let Err(error) = outbox.close().await {
-            warn!("{error}");
-        }
-        Ok(seen.epoch)
-    }
-
-    /// The tracker that is online and is not an earlier run of this one.
-    fn another(&self, seen: &Seen) -> Option<(InstanceId, Epoch)> {
-        seen.online().filter(|(instance, _)| !self.is_our_ghost(*instance))
-    }
-
-    async fn await_end(&self, inbox: &mut Inbox, seen: &mut Seen) -> Result<(), ConnectError> {
-        info!("another tracker is online; standing by");
-        while seen.online().is_some() {
-            match timeout(SILENCE, inbox.recv()).await {
-                Ok(delivery) => seen.take(&self.common, &delivery?),
-                Err(_) => {
-                    warn!("the other tracker has not been heard for {SILENCE:?}");
-                    break;
-                }
-            }
-        }
-        info!("the other tracker is gone; taking over");
-        Ok(())
+    pub(crate) fn treat_others(&self, other: OtherTracker) {
+        *self.other.lock().unwrap_or_else(PoisonError::into_inner) = other;
     }
 
     /// Whether an instance is an earlier connection of this very tracker: its data directory is ours alone, so that one is over even if
     /// nobody could say its goodbye.
-    fn is_our_ghost(&self, instance: InstanceId) -> bool {
+    pub(crate) fn is_our_ghost(&self, instance: InstanceId) -> bool {
         matches!(self.store.meta().get(meta::TRACKER_INSTANCE), Ok(Some(last)) if is_kin(instance.0, last))
     }
 
@@ -263,7 +181,7 @@ impl Connector {
 }
 
 /// A hello that nobody but its sender hears, padded to a size.
-fn probe(size_bytes: usize) -> bytes::Bytes {
+pub(crate) fn probe(size_bytes: usize) -> bytes::Bytes {
     let envelope = TrackerEnvelope {
         event_id: EventId(random_uuid()),
         epoch: None,
@@ -287,34 +205,4 @@ fn kin(last: Uuid, random: Uuid) -> Uuid {
 
 fn is_kin(one: Uuid, other: Uuid) -> bool {
     one.as_u64_pair().0 == other.as_u64_pair().0
-}
-
-/// What the presence topics say.
-#[derive(Debug, Default)]
-struct Seen {
-    epoch: Epoch,
-    hello: Option<(InstanceId, Epoch)>,
-    goodbye: Option<InstanceId>,
-}
-
-impl Seen {
-    fn take(&mut self, common: &Common, delivery: &Delivery) {
-        let Ok(Heard::Tracker { envelope, direct: false, event }) =
-            decode(&common.topics, &common.limits, &delivery.topic, &delivery.payload)
-        else {
-            return;
-        };
-        let epoch = envelope.epoch.unwrap_or_default();
-        self.epoch = self.epoch.max(epoch);
-        if let TrackerEvent::TrackerHello(_) = event {
-            self.hello = envelope.instance.map(|instance| (instance, epoch));
-        } else if let TrackerEvent::TrackerGoodbye(_) = event {
-            self.goodbye = envelope.instance;
-        }
-    }
-
-    /// The tracker is online exactly if the hello's instance is not the goodbye's.
-    fn online(&self) -> Option<(InstanceId, Epoch)> {
-        self.hello.filter(|(instance, _)| self.goodbye != Some(*instance))
-    }
 }

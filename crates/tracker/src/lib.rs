@@ -10,6 +10,7 @@ mod delivering;
 mod event_loop;
 mod fetching;
 mod operations;
+mod others;
 mod requests;
 mod run;
 mod single_copies;

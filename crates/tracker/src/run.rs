@@ -23,9 +23,10 @@ use tokio::sync::{mpsc, watch};
 use tracing::info;
 
 use crate::config::{Arguments, Config};
-use crate::connection::{Connector, OtherTracker};
+use crate::connection::Connector;
 use crate::event_loop::{EventLoop, Parts};
 use crate::fetching::Fetcher;
+use crate::others::OtherTracker;
 use crate::uploads::UploadApi;
 
 /// Questions and requests to the event loop that may wait.

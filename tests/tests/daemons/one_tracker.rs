@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io::Cursor;
 
 use mds_tests::client::agree;
+use mds_tests::daemons::Site;
 use mds_tests::mosquitto::Mosquitto;
 use mds_tests::mqtt::{Message, Session};
 use mds_tests::needs_mosquitto;
@@ -145,4 +146,31 @@ async fn a_tracker_on_standby_takes_over_after_a_goodbye() {
 async fn a_tracker_on_standby_takes_over_after_a_crash() {
     needs_mosquitto!();
     stands_by(async |first| first.daemon.kill()).await;
+}
+
+#[tokio::test]
+async fn a_tracker_on_standby_that_reaches_a_restarted_broker_first_waits_for_the_other_one() {
+    needs_mosquitto!();
+    for keeps in [false, true] {
+        let mut broker = if keeps { Mosquitto::start_with_memory() } else { Mosquitto::start() };
+        let mut first = Server::of(Site::new(broker.url()).tracker("first", &["--copies", "1"])).await;
+        first.daemon.says("epoch=1").await;
+        let mut second =
+            Server::of(Site::new(broker.url()).tracker("second", &["--standby", "--copies", "1"])).await;
+        second.daemon.says("another tracker is online; standing by").await;
+
+        first.daemon.pause();
+        // A broker that is asked to end publishes the Last Wills first: one that keeps its state then tells of a goodbye.
+        broker.stop();
+        broker.restart();
+        second.daemon.says("may be on its way back; standing by").await;
+        first.daemon.resume();
+        first.daemon.says("epoch=2").await;
+        assert_eq!(second.daemon.count_in_output("taking over"), 0, "{}", second.daemon.output());
+        assert!(first.daemon.is_running(), "{}", first.daemon.output());
+
+        first.daemon.stop().await;
+        second.daemon.says("taking over").await;
+        second.daemon.says("epoch=3").await;
+    }
 }
