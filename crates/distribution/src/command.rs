@@ -90,7 +90,9 @@ pub enum TrackerCommand {
         fragment: Hash,
         /// Its length in bytes.
         size_bytes: u64,
-        /// Where the holder can be asked.
+        /// The holder to ask.
+        source: ClientId,
+        /// Where it can be asked.
         endpoints: BTreeSet<EndpointUri>,
     },
     /// What this request wants is done and durable: a file is accepted, published, and on its way to the torrents; or it is deleted; or a

@@ -202,7 +202,9 @@ impl EventLoop {
                 warn!("{lost}; connecting again");
                 self.handle(TrackerInput::ConnectionLost);
             }
-            Next::Fetched((fragment, result)) => self.handle(TrackerInput::Fetched { fragment, result }),
+            Next::Fetched(Fetched { fragment, source, result }) => {
+                self.handle(TrackerInput::Fetched { fragment, source, result });
+            }
             // What reads well after all, or was put anew, is here: the attempt ends at its time.
             Next::Unreadable(fragment) => self.handle_unreadable(vec![fragment]),
             Next::Damaged(fragments) => self.handle_unreadable(fragments),
@@ -385,9 +387,9 @@ impl EventLoop {
                     }));
                 }
                 TrackerCommand::Discard { fragments } => self.delete(&fragments),
-                TrackerCommand::Fetch { fragment, size_bytes, endpoints } => {
+                TrackerCommand::Fetch { fragment, size_bytes, source, endpoints } => {
                     let wanted = WantedFragment { hash: fragment, size_bytes };
-                    self.parts.fetcher.fetch(wanted, endpoints, self.report_fetched.clone());
+                    self.parts.fetcher.fetch(wanted, source, endpoints, self.report_fetched.clone());
                 }
                 TrackerCommand::Accepted { request } => self.accepted(request),
                 TrackerCommand::Refused { request, reason } => {

@@ -6,18 +6,26 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use distribution::tracker::FetchError;
 use endpoint::client::{Channels, FetchFailure, WantedFragment, fetch_fragment};
-use protocol::{EndpointUri, Hash};
+use protocol::{ClientId, EndpointUri, Hash};
 use storage::FragmentWriter;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 use tracing::{error, warn};
 
 /// How long a holder may send nothing.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What became of a fetch.
-pub type Fetched = (Hash, Result<(), FetchError>);
+#[derive(Debug)]
+pub struct Fetched {
+    pub fragment: Hash,
+    /// Who was asked.
+    pub source: ClientId,
+    /// Checked and durable, or why not.
+    pub result: Result<(), FetchError>,
+}
 
 /// Fetches on the threads of the services, not on the event loop's.
 #[derive(Debug)]
@@ -28,24 +36,28 @@ pub struct Fetcher {
     pub channels: Channels,
     /// Where fragments go.
     pub writer: FragmentWriter,
+    /// How long a holder may take for a whole fragment: after that the machine asks another.
+    pub timeout: Duration,
 }
 
 impl Fetcher {
-    /// Fetches a fragment from the holder with these endpoints and reports when it is checked and durable, or why not.
+    /// Fetches a fragment from the holder `source`, which has these endpoints, and reports when it is checked and durable, or why not.
     pub fn fetch(
         &self,
         wanted: WantedFragment,
+        source: ClientId,
         endpoints: BTreeSet<EndpointUri>,
         report: UnboundedSender<Fetched>,
     ) {
-        let (channels, writer) = (self.channels.clone(), self.writer.clone());
+        let (channels, writer, limit) = (self.channels.clone(), self.writer.clone(), self.timeout);
         self.runtime.spawn(async move {
-            let result = match fetch_from_any(&channels, wanted, &endpoints).await {
+            let fetched = timeout(limit, fetch_from_any(&channels, wanted, &endpoints)).await;
+            let result = match fetched.unwrap_or(Err(FetchError::Unreachable)) {
                 Ok(bytes) => store(&writer, wanted.hash, bytes).await,
                 Err(failure) => Err(failure),
             };
             // The event loop has ended: so have the repairs.
-            let _ = report.send((wanted.hash, result));
+            let _ = report.send(Fetched { fragment: wanted.hash, source, result });
         });
     }
 }

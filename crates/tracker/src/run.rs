@@ -71,8 +71,12 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     let (request, requests) = mpsc::channel(WAITING_QUESTIONS);
     let (own, damaged) = OwnFragments::new(store.fragments().clone(), metrics.clone());
     let reads = EndpointApi::new(catalog.clone(), Arc::new(own.clone()), ReadLimits::default());
-    let fetcher =
-        Fetcher { runtime: Handle::current(), channels: Channels::default(), writer: writer.clone() };
+    let fetcher = Fetcher {
+        runtime: Handle::current(),
+        channels: Channels::default(),
+        writer: writer.clone(),
+        timeout: TrackerLimits::default().fetch_timeout,
+    };
     let uploads = UploadApi::new(
         writer,
         store.fragments().clone(),

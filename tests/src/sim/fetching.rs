@@ -1,52 +1,56 @@
 //! Fragments that the tracker fetches from holders, as over gRPC.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
 use distribution::Moment;
 use distribution::tracker::FetchError;
-use protocol::{ClientId, EndpointUri, Hash};
+use protocol::{ClientId, Hash};
 
 use super::broker::Publication;
-use super::cluster::{Cluster, client};
+use super::cluster::Cluster;
 use super::node::Node;
 
 /// How long a holder takes to give a fragment.
 const TAKES: Duration = Duration::from_millis(3);
+/// How long one is waited for that does not move.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// How often it is looked at meanwhile.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// A fragment on its way from a holder to the tracker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetch {
     fragment: Hash,
-    source: ClientId,
-    /// When it arrives.
+    /// Who was asked.
+    pub source: ClientId,
+    began: Moment,
+    /// When it arrives, or is looked at again.
     pub done: Moment,
 }
 
 impl Fetch {
-    /// Asks whoever has one of these endpoints.
-    ///
-    /// # Panics
-    /// If there is none: the machine does not ask nobody.
+    /// Asks the holder.
     #[must_use]
-    pub fn new(fragment: Hash, endpoints: &BTreeSet<EndpointUri>, now: Moment) -> Self {
-        let endpoint = endpoints.first().expect("a holder that can be asked").as_str();
-        let host = endpoint.trim_start_matches("grpc://").split(':').next();
-        Self { fragment, source: client(host.unwrap_or_default()), done: now + TAKES }
+    pub fn new(fragment: Hash, source: ClientId, now: Moment) -> Self {
+        Self { fragment, source, began: now, done: now + TAKES }
     }
 }
 
 impl Cluster {
-    /// The fetch that ends now.
+    /// The fetch that ends now, unless its source stands still.
     pub(super) fn end_fetch(&mut self, tracker: &ClientId) -> Vec<Publication> {
         let now = self.local(tracker);
         let Some(Node::Tracker(node)) = self.nodes.get_mut(tracker) else { return Vec::new() };
         let at = node.fetches.iter().position(|fetch| fetch.done <= now).expect("a fetch that is due");
+        if self.paused.contains(&node.fetches[at].source) && now < node.fetches[at].began + TIMEOUT {
+            node.fetches[at].done = now + AGAIN;
+            return Vec::new();
+        }
         let Fetch { fragment, source, .. } = node.fetches.remove(at);
         let result = self.read_at(&source, &fragment);
         let Some(Node::Tracker(node)) = self.nodes.get_mut(tracker) else { return Vec::new() };
-        node.fetched(fragment, result, now)
+        node.fetched(fragment, source, result, now)
     }
 
     /// What a holder gives who is asked for a fragment. What has gone bad it finds now.

@@ -204,6 +204,7 @@ impl TrackerNode {
     pub fn fetched(
         &mut self,
         fragment: Hash,
+        source: ClientId,
         result: Result<Bytes, FetchError>,
         now: Moment,
     ) -> Vec<Publication> {
@@ -221,7 +222,7 @@ impl TrackerNode {
             }
             if is_right { Ok(()) } else { Err(FetchError::NotHeld) }
         });
-        self.input(TrackerInput::Fetched { fragment, result }, now)
+        self.input(TrackerInput::Fetched { fragment, source, result }, now)
     }
 
     /// Everything is read: what has gone bad is found and set aside.
@@ -372,8 +373,8 @@ impl TrackerNode {
                 self.deleted.extend(fragments);
                 self.fuse.point()?;
             }
-            TrackerCommand::Fetch { fragment, endpoints, .. } => {
-                self.fetches.push(Fetch::new(fragment, &endpoints, now));
+            TrackerCommand::Fetch { fragment, source, .. } => {
+                self.fetches.push(Fetch::new(fragment, source, now));
             }
             TrackerCommand::Accepted { request } => {
                 self.fuse.point()?;

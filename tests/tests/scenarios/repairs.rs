@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use distribution::TrackerInput;
+use distribution::tracker::FetchError;
 use mds_tests::sim::{Cluster, FRAGMENT_SIZE_BYTES, Fate, Rule, TorrentNode, Writes, client, tracker_config};
 use protocol::event::TrackerEvent;
 use protocol::{EventKind, Hash, Heard};
@@ -268,4 +269,51 @@ fn fewer_torrents_than_copies_do_not_hold_up_what_can_be_repaired() {
     cluster.start_torrent("t4");
     cluster.run_until("there are three copies", |cluster| fewest(cluster, &file) == 3);
     cluster.settle();
+}
+
+/// A cluster in which a fragment of three copies has lost one, and the tracker has just asked somebody for it; and the file.
+fn fetching(seed: u64) -> (Cluster, Hash) {
+    let config = distribution::TrackerConfig { copies: "3".parse().unwrap(), ..tracker_config() };
+    let mut cluster = Cluster::new(seed);
+    cluster.start_tracker(config);
+    ["t1", "t2", "t3", "t4"].into_iter().for_each(|id| cluster.start_torrent(id));
+    cluster.settle();
+    let file = cluster.put_random(1);
+    cluster.settle();
+    let (fragment, _) = cluster.tracker().view().fragments().next().unwrap();
+    let gone = cluster.tracker().view().holders(&fragment).next().unwrap().clone();
+    cluster.crash(gone.as_str());
+    cluster.run_until("a fetch", |cluster| !cluster.tracker_node().fetches.is_empty());
+    (cluster, file)
+}
+
+#[test]
+fn a_late_failure_of_somebody_else_does_not_end_a_fetch() {
+    let (mut cluster, file) = fetching(15);
+    let (fragment, _) = cluster.tracker().view().fragments().next().unwrap();
+    let asked = cluster.tracker_node().fetches[0].source.clone();
+    let others = cluster.tracker().view().holders(&fragment).filter(|holder| **holder != asked);
+    let other = others.cloned().next().unwrap();
+    let now = cluster.local(&cluster.tracker_id());
+    let mut fails = |source| {
+        let result = Err(FetchError::Unreachable);
+        cluster.tracker_node_mut().input(TrackerInput::Fetched { fragment, source, result }, now);
+        cluster.tracker_node().fetches.len()
+    };
+    assert_eq!(fails(other), 1, "the fetch goes on");
+    assert_eq!(fails(asked), 2, "another is asked");
+    cluster.settle();
+    assert_eq!(fewest(&cluster, &file), 3);
+}
+
+#[test]
+fn a_source_that_stands_still_is_given_up_for_another() {
+    let (mut cluster, file) = fetching(16);
+    let asked = cluster.tracker_node().fetches[0].source.clone();
+    cluster.pause(&asked);
+    cluster.run_for(LONG_ENOUGH);
+    assert_eq!(fewest(&cluster, &file), 2, "the torrents that are left");
+    cluster.resume(&asked);
+    cluster.settle();
+    assert_eq!(fewest(&cluster, &file), 3);
 }

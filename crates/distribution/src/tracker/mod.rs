@@ -103,6 +103,8 @@ pub enum TrackerInput {
     Fetched {
         /// The fragment.
         fragment: Hash,
+        /// Who was asked.
+        source: ClientId,
         /// Checked and durable in the tracker's own store, or why not.
         result: Result<(), FetchError>,
     },
@@ -181,7 +183,9 @@ impl Tracker {
             TrackerInput::DrainRequested { request, client, is_draining } => {
                 self.handle_drain(request, client, is_draining);
             }
-            TrackerInput::Fetched { fragment, result } => self.handle_fetched(fragment, result, now),
+            TrackerInput::Fetched { fragment, source, result } => {
+                self.handle_fetched(fragment, &source, result, now);
+            }
             TrackerInput::FragmentUnreadable { fragment } => self.handle_unreadable(fragment),
             TrackerInput::Tick => {}
             TrackerInput::ShutDown => self.handle_shut_down(),

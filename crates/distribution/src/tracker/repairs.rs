@@ -256,14 +256,26 @@ impl Tracker {
         let Some(client) = self.view.client(&source) else { return };
         let endpoints = client.registration.endpoints.clone();
         let deadline = now + self.config.limits.fetch_timeout;
-        self.repairs.fetching.insert(fragment, Fetching { source, size_bytes, before, deadline });
-        self.commands.push_back(TrackerCommand::Fetch { fragment, size_bytes, endpoints });
+        self.repairs
+            .fetching
+            .insert(fragment, Fetching { source: source.clone(), size_bytes, before, deadline });
+        self.commands.push_back(TrackerCommand::Fetch { fragment, size_bytes, source, endpoints });
     }
 
     /// The bytes are checked and durable in the tracker's own store, or why not.
-    pub(super) fn handle_fetched(&mut self, fragment: Hash, result: Result<(), FetchError>, now: Moment) {
+    pub(super) fn handle_fetched(
+        &mut self,
+        fragment: Hash,
+        source: &ClientId,
+        result: Result<(), FetchError>,
+        now: Moment,
+    ) {
         if let Err(error) = result {
-            return self.fetch_failed(fragment, error, now);
+            // Somebody else may be asked by now, of whom that says nothing.
+            if self.repairs.fetching.get(&fragment).is_some_and(|fetching| fetching.source == *source) {
+                self.fetch_failed(fragment, error, now);
+            }
+            return;
         }
         // However late they come, they are here.
         let size_bytes = self.view.fragment_bytes(&fragment).unwrap_or(0);
