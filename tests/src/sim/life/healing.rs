@@ -42,6 +42,10 @@ impl Life {
             if self.cluster.now > end {
                 return Err(violation(unrest, "never at rest"));
             }
+            // Who steps down or falls only now is started again like anybody before.
+            while let Some((_, act)) = self.agenda.pop(self.cluster.now) {
+                self.act(act)?;
+            }
             let mut steps = 0;
             while steps < STEPS || self.cluster.is_in_turn() {
                 self.cluster.step();
@@ -66,10 +70,7 @@ impl Life {
     }
 
     fn wait(&mut self, wait: Duration) -> Result<(), Violation> {
-        let end = self.cluster.now + wait;
-        while self.cluster.step_until(end) {
-            self.watch()?;
-        }
+        self.live_until(self.cluster.now + wait)?;
         self.watch()
     }
 

@@ -22,6 +22,7 @@ mod violation;
 
 use std::time::Duration;
 
+use distribution::Moment;
 use protocol::ClientId;
 
 use crate::sim::clock::Clock;
@@ -102,6 +103,21 @@ impl Life {
     pub fn live(&mut self) -> Result<(), Violation> {
         let end = self.cluster.now + self.setting.stretch;
         self.agenda.push(self.cluster.now, Act::Next);
+        self.live_until(end)?;
+        self.heal()?;
+        self.figures.count_many("Overflow", self.cluster.broker.overflowed);
+        self.figures.simulated = self.cluster.now.since(Moment(0));
+        self.figures.steps = self.cluster.steps as u64;
+        self.figures.accepted = self.ledger.accepted;
+        self.figures.removed = self.ledger.removed;
+        self.figures.excused = self.ledger.excused;
+        let kept = self.ledger.files().filter(|(_, standing)| *standing == Standing::Kept);
+        self.figures.kept = kept.count() as u64;
+        Ok(())
+    }
+
+    /// Time passes, and what is on the agenda happens.
+    fn live_until(&mut self, end: Moment) -> Result<(), Violation> {
         while let Some((at, act)) = self.agenda.pop(end) {
             while self.cluster.step_until(at) {
                 self.watch()?;
@@ -113,15 +129,6 @@ impl Life {
         while self.cluster.step_until(end) {
             self.watch()?;
         }
-        self.heal()?;
-        self.figures.count_many("Overflow", self.cluster.broker.overflowed);
-        self.figures.simulated = self.cluster.now.since(distribution::Moment(0));
-        self.figures.steps = self.cluster.steps as u64;
-        self.figures.accepted = self.ledger.accepted;
-        self.figures.removed = self.ledger.removed;
-        self.figures.excused = self.ledger.excused;
-        let kept = self.ledger.files().filter(|(_, standing)| *standing == Standing::Kept);
-        self.figures.kept = kept.count() as u64;
         Ok(())
     }
 
