@@ -289,6 +289,12 @@ def byte_stream(tracked, torrents):
     empty = f"uploads/{uuid.uuid4()}/blobs/{hashlib.sha256(b'').hexdigest()}/0"
     assert tracked.blobs.Write(iter([bytestream.WriteRequest(resource_name=empty, finish_write=True)])).committed_size == 0
 
+    # The same name once more, after the file was deleted: the bytes are wanted again.
+    tracked.tracker.DeleteFile(tracker.DeleteFileRequest(name=f"files/{digest}"))
+    expect(lambda: tracked.blobs.QueryWriteStatus(status), "NOT_FOUND", "UPLOAD_NOT_FOUND")
+    assert tracked.blobs.Write(messages(0, len(data), True)).committed_size == len(data)
+    assert read(tracked.blobs.Read(bytestream.ReadRequest(resource_name=blob))) == data
+
 
 def failures(tracked, torrents):
     data = content(6, 3000)

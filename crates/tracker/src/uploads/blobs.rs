@@ -108,7 +108,7 @@ impl UploadApi {
             bytes: BytesMut::new(),
             is_finished: false,
         };
-        let ingest = Ingest::start(upload.clone(), self.writer.clone(), &self.memory, self.arrivals.clone());
+        let ingest = Ingest::start(upload.clone(), self.writer.clone(), &self.memory, self.leftovers.clone());
         let received = receive(&mut cutter, first, &mut messages, &ingest).await;
         // What came before a failure is kept: the client goes on from there.
         ingest.finish().await?;
@@ -131,7 +131,7 @@ impl UploadApi {
             && reason_of(status) == Some(ErrorReason::DigestMismatch)
         {
             // Going on would lead to the same end: the name is free for another attempt.
-            self.discard(self.registry.remove(id)).await?;
+            self.leftovers.remove(id);
         }
         completed.map(drop)
     }
@@ -141,6 +141,7 @@ impl UploadApi {
         if self.size_if_there(&blob.digest).await? == Some(blob.size_bytes) {
             return Ok(QueryWriteStatusResponse { committed_size: int64(blob.size_bytes), complete: true });
         }
+        self.forget_if_deleted(Some(id)).await?;
         let not_found = || Refusal::UploadNotFound(name.chars().take(200).collect());
         let upload = self.registry.of_request(id).ok_or_else(not_found)?;
         let upload = lock(&upload);

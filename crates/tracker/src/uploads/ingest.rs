@@ -21,7 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::registry::{SharedUpload, lock};
-use super::tidying::Arrivals;
+use super::tidying::Leftovers;
 
 /// Most bytes of one stream that are received and not yet durable.
 const IN_FLIGHT_BYTES: u32 = 4 << 20;
@@ -176,13 +176,18 @@ fn note(failure: &Failure, refusal: Refusal) {
 }
 
 impl Ingest {
-    pub fn start(upload: SharedUpload, writer: FragmentWriter, memory: &Memory, arrivals: Arrivals) -> Self {
+    pub fn start(
+        upload: SharedUpload,
+        writer: FragmentWriter,
+        memory: &Memory,
+        leftovers: Leftovers,
+    ) -> Self {
         let (to_hash, mut fragments) = mpsc::channel::<(Fragment, Held)>(WAITING_FRAGMENTS);
         let failure = Failure::default();
         let noted = failure.clone();
         let hashing = spawn_blocking(move || {
             while let Some((fragment, held)) = fragments.blocking_recv() {
-                if let Err(refusal) = store(&upload, &writer, &arrivals, fragment, held, &noted) {
+                if let Err(refusal) = store(&upload, &writer, &leftovers, fragment, held, &noted) {
                     note(&noted, refusal);
                     return;
                 }
@@ -226,7 +231,7 @@ impl Ingest {
 fn store(
     upload: &SharedUpload,
     writer: &FragmentWriter,
-    arrivals: &Arrivals,
+    leftovers: &Leftovers,
     fragment: Fragment,
     held: Held,
     failure: &Failure,
@@ -248,10 +253,10 @@ fn store(
             upload.place(offset, hash, &bytes);
         }
     }
-    let (upload, failure, arrivals) = (upload.clone(), failure.clone(), arrivals.clone());
+    let (upload, failure, leftovers) = (upload.clone(), failure.clone(), leftovers.clone());
     let on_done = move |result: Result<(), PutError>| {
         match result {
-            Ok(()) => arrivals.durable(&upload, hash, size_bytes),
+            Ok(()) => leftovers.durable(&upload, hash, size_bytes),
             Err(error) => {
                 if let PutError::HashMismatch { .. } = error {
                     lock(&upload).spoil_hash();

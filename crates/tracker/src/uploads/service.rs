@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::ingest::{Assembler, Ingest, Memory};
 use super::registry::{Announced, Registry, SharedUpload, lock};
-use super::tidying::{Arrivals, tidy};
+use super::tidying::{Leftovers, tidy};
 use crate::operations;
 use crate::requests::{Refused, Request as LoopRequest};
 
@@ -28,7 +28,7 @@ const MAX_DIGESTS: usize = 10_000;
 pub struct UploadApi {
     pub(super) registry: Registry,
     pub(super) memory: Memory,
-    pub(super) arrivals: Arrivals,
+    pub(super) leftovers: Leftovers,
     pub(super) writer: FragmentWriter,
     fragments: Fragments,
     pub(super) fragment_size_bytes: u64,
@@ -49,9 +49,9 @@ impl UploadApi {
         reads: EndpointApi,
     ) -> Self {
         let (registry, memory) = (Registry::default(), Memory::new(fragment_size_bytes));
-        let (arrivals, too_late) = Arrivals::new(registry.clone());
-        tokio::spawn(tidy(registry.clone(), too_late, requests.clone()));
-        Self { registry, memory, arrivals, writer, fragments, fragment_size_bytes, requests, catalog, reads }
+        let (leftovers, left) = Leftovers::new(registry.clone());
+        tokio::spawn(tidy(registry.clone(), left, requests.clone()));
+        Self { registry, memory, leftovers, writer, fragments, fragment_size_bytes, requests, catalog, reads }
     }
 
     /// The uploads that it takes care of.
@@ -68,10 +68,6 @@ impl UploadApi {
 
     async fn request(&self, request: LoopRequest) -> Result<(), Refusal> {
         self.requests.send(request).await.map_err(|_| Refusal::ShuttingDown)
-    }
-
-    pub(super) async fn discard(&self, fragments: Vec<Hash>) -> Result<(), Refusal> {
-        if fragments.is_empty() { Ok(()) } else { self.request(LoopRequest::Discard { fragments }).await }
     }
 
     fn describe(&self, upload: &SharedUpload) -> proto::Upload {
@@ -135,7 +131,8 @@ impl UploadApi {
     /// A new upload, or the one that was created by the same request.
     pub(super) async fn create(&self, announced: Announced) -> Result<SharedUpload, Status> {
         // Also between the turns of `tidy`: so many that became a file are remembered, however fast they come.
-        self.discard(self.registry.expire()).await?;
+        self.leftovers.expire();
+        self.forget_if_deleted(announced.request_id).await?;
         let there = match &announced.digest {
             Some(file) => self.size_if_there(file).await?.map(|size_bytes| (*file, size_bytes)),
             None => None,
@@ -151,6 +148,21 @@ impl UploadApi {
         Ok(upload)
     }
 
+    /// The upload of an earlier request became a file that has been deleted since: the same request is a new upload.
+    pub(super) async fn forget_if_deleted(&self, request_id: Option<Uuid>) -> Result<(), Refusal> {
+        let Some(upload) = request_id.and_then(|id| self.registry.of_request(id)) else { return Ok(()) };
+        let (id, published) = {
+            let upload = lock(&upload);
+            (upload.id, upload.published)
+        };
+        if let Some(file) = published
+            && !self.catalog.ask(move |catalog| catalog.view().file(&file).is_some()).await?
+        {
+            self.leftovers.remove(id);
+        }
+        Ok(())
+    }
+
     async fn receive(
         &self,
         mut stream: Streaming<proto::WriteFragmentsRequest>,
@@ -163,7 +175,7 @@ impl UploadApi {
         let _share = self.memory.stream().await?;
         let committed_bytes = lock(&upload).committed_bytes();
         let mut assembler = Assembler::new(self.fragment_size_bytes, committed_bytes);
-        let ingest = Ingest::start(upload.clone(), self.writer.clone(), &self.memory, self.arrivals.clone());
+        let ingest = Ingest::start(upload.clone(), self.writer.clone(), &self.memory, self.leftovers.clone());
         let mut message = Some(first);
         let mut received = Ok(());
         while let Some(next) = message {
@@ -370,7 +382,7 @@ impl TrackerService for UploadApi {
     ) -> Result<Response<proto::CancelUploadResponse>, Status> {
         if let Ok(upload) = self.registry.get(&request.get_ref().name) {
             let id = lock(&upload).id;
-            self.discard(self.registry.remove(id)).await?;
+            self.leftovers.remove(id);
         }
         Ok(Response::new(proto::CancelUploadResponse {}))
     }
