@@ -30,8 +30,8 @@ pub enum RequestRefused {
     /// It is not connected to the bus, or another tracker may be in charge: what it did now might never be told to anybody.
     #[error("the tracker is not connected to the broker: try again when it is")]
     NotInCharge,
-    /// There is no such file.
-    #[error("there is no such file")]
+    /// There is no such file, or no such torrent is registered.
+    #[error("there is no such file, or no such torrent is registered")]
     NotFound,
     /// The file, or the view with it, would not fit into an event.
     #[error("{0}")]

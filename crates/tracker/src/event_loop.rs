@@ -282,15 +282,9 @@ impl EventLoop {
                 }
             }
             Request::Drain { client, is_draining, reply } => {
-                let is_known = self.parts.machine.members().any(|(known, _)| *known == client)
-                    || self.parts.machine.view().is_draining(&client);
                 let reply = Reply::Drained(client.clone(), reply);
-                if is_known {
-                    let input = |request| TrackerInput::DrainRequested { request, client, is_draining };
-                    self.order(reply, input);
-                } else {
-                    reply.refuse(Refused::NotFound);
-                }
+                let input = |request| TrackerInput::DrainRequested { request, client, is_draining };
+                self.order(reply, input);
             }
         }
     }

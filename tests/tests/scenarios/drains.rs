@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mds_tests::sim::{Cluster, client, tracker_config};
+use mds_tests::sim::{Cluster, TrackerDisk, client, tracker_config};
 use protocol::EventKind;
 
 #[test]
@@ -93,4 +93,22 @@ fn with_a_copy_everywhere_a_torrent_that_is_emptied_is_not_one_of_them() {
     cluster.drain("t1", false);
     cluster.settle();
     assert_eq!(cluster.tracker().view().fewest_holders(&file), Some(3));
+}
+
+#[test]
+fn a_torrent_of_which_a_tracker_without_memory_knows_nothing_yet_is_not_taken_for_empty() {
+    let mut cluster = Cluster::with_torrents(9, &["t1", "t2"]);
+    cluster.put_random(10);
+    cluster.settle();
+    cluster.crash("t1");
+    let tracker = cluster.tracker_id();
+    cluster.crash(tracker.as_str());
+    cluster.tracker_node_mut().disk = TrackerDisk::default();
+    cluster.restart(tracker.as_str());
+    cluster.drain("t1", true);
+    assert_eq!(cluster.tracker().drain_remaining(&client("t1")), None, "it is not drained");
+    cluster.restart("t1");
+    cluster.settle();
+    cluster.drain("t1", true);
+    assert_eq!(cluster.tracker().drain_remaining(&client("t1")), Some(10));
 }

@@ -6,11 +6,22 @@
 use protocol::{ClientId, Hash};
 
 use super::Tracker;
-use crate::command::{RequestId, TrackerCommand};
+use crate::command::{RequestId, RequestRefused, TrackerCommand};
 use crate::view::Change;
 
 impl Tracker {
+    /// Only of a torrent that is registered, or was when it was first ordered: nobody knows what another one holds, and it would be
+    /// taken for empty.
     pub(super) fn handle_drain(&mut self, request: RequestId, client: ClientId, is_draining: bool) {
+        let is_known = self.view.is_draining(&client) || self.members.registered(&client).is_some();
+        let refused = match (self.presence.decides(), is_known) {
+            (false, _) => Some(RequestRefused::NotInCharge),
+            (true, false) => Some(RequestRefused::NotFound),
+            (true, true) => None,
+        };
+        if let Some(reason) = refused {
+            return self.commands.push_back(TrackerCommand::Refused { request, reason });
+        }
         if self.view.is_draining(&client) != is_draining {
             let change = Change::DrainSet { client: client.clone(), is_draining };
             self.apply_all(std::slice::from_ref(&change));
