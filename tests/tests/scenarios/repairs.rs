@@ -292,8 +292,8 @@ fn a_late_failure_of_somebody_else_does_not_end_a_fetch() {
     let (mut cluster, file) = fetching(15);
     let (fragment, _) = cluster.tracker().view().fragments().next().unwrap();
     let asked = cluster.tracker_node().fetches[0].source.clone();
-    let others = cluster.tracker().view().holders(&fragment).filter(|holder| **holder != asked);
-    let other = others.cloned().next().unwrap();
+    let mut others = cluster.tracker().view().holders(&fragment).filter(|holder| **holder != asked);
+    let other = others.next().cloned().unwrap();
     let now = cluster.local(&cluster.tracker_id());
     let mut fails = |source| {
         let result = Err(FetchError::Unreachable);
