@@ -6,7 +6,7 @@ use distribution::TrackerInput;
 use distribution::tracker::FetchError;
 use mds_tests::sim::{Cluster, FRAGMENT_SIZE_BYTES, Fate, Rule, TorrentNode, Writes, client, tracker_config};
 use protocol::event::TrackerEvent;
-use protocol::{EventKind, Hash, Heard};
+use protocol::{ClientId, EventKind, Hash, Heard};
 
 /// Longer than `repair_after` and a lease.
 const LONG_ENOUGH: Duration = Duration::from_secs(60);
@@ -292,8 +292,8 @@ fn a_late_failure_of_somebody_else_does_not_end_a_fetch() {
     let (mut cluster, file) = fetching(15);
     let (fragment, _) = cluster.tracker().view().fragments().next().unwrap();
     let asked = cluster.tracker_node().fetches[0].source.clone();
-    let mut others = cluster.tracker().view().holders(&fragment).filter(|holder| **holder != asked);
-    let other = others.next().cloned().unwrap();
+    let is_other = |holder: &&ClientId| **holder != asked;
+    let other = cluster.tracker().view().holders(&fragment).find(is_other).unwrap().clone();
     let now = cluster.local(&cluster.tracker_id());
     let mut fails = |source| {
         let result = Err(FetchError::Unreachable);
