@@ -300,7 +300,8 @@ impl EventLoop {
                     warn!(fragments = fragments.len(), "damaged fragments are given up");
                 }
                 Notice::OutOfStep(what) => {
-                    warn!("the view does not follow the tracker's: {what}; joining again")
+                    self.parts.metrics.view_gaps.inc();
+                    warn!("the view does not follow the tracker's: {what}; joining again");
                 }
             }
         }

@@ -76,6 +76,7 @@ pub struct EventLoop {
     parts: Parts,
     link: Link<Presence, ConnectError>,
     was_up: bool,
+    was_fenced: bool,
     clock: Clock,
     id: ClientId,
     unreadable: mpsc::UnboundedReceiver<Hash>,
@@ -110,6 +111,7 @@ impl EventLoop {
             link: Link::start(move || connector.clone().open()),
             parts,
             was_up: false,
+            was_fenced: false,
             clock: Clock::default(),
             id,
             deliverer,
@@ -433,11 +435,26 @@ impl EventLoop {
         outbox.publish(Message { topic, payload, retain: is_presence && *to == Audience::All });
     }
 
-    /// For monitors.
-    fn tell(&self) {
-        let is_up = self.link.is_up();
-        self.parts.online.send_if_modified(|online| std::mem::replace(online, is_up) != is_up);
-        self.parts.readiness.set((!is_up).then_some("the broker is not connected"));
+    /// For people and monitors.
+    fn tell(&mut self) {
+        let (is_up, is_fenced) = (self.link.is_up(), self.parts.machine.is_fenced());
+        if is_fenced && !self.was_fenced {
+            warn!(
+                "the broker does not bring back what the tracker says to all: another tracker may be in charge, so nothing is changed until \
+                 it does; does the broker's access list let the tracker read {:?}?",
+                self.topic(EventKind::TrackerHello, &Audience::All)
+            );
+        } else if self.was_fenced && !is_fenced && is_up {
+            info!("the broker brings back again what the tracker says");
+        }
+        self.was_fenced = is_fenced;
+        let decides = is_up && !is_fenced;
+        self.parts.online.send_if_modified(|online| std::mem::replace(online, decides) != decides);
+        self.parts.readiness.set(match (is_up, is_fenced) {
+            (false, _) => Some("the broker is not connected"),
+            (true, true) => Some("the broker does not bring back what the tracker says"),
+            (true, false) => None,
+        });
         let (metrics, view) = (&self.parts.metrics, self.parts.machine.view());
         metrics.broker_connected.set(i64::from(is_up));
         metrics.files.set(view.files().len() as i64);

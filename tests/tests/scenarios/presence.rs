@@ -185,6 +185,7 @@ pub fn a_tracker_whose_hello_does_not_come_back_stops_deciding() {
     cluster.broker.faults.rules = vec![Rule::lose(EventKind::TrackerHello).to(&id)];
     cluster.run_for(Duration::from_secs(16));
     let revision = cluster.tracker().view().revision();
+    assert!(cluster.tracker().is_fenced());
     let content = mds_tests::sim::Content::new(vec![1; 10], 1024);
     let request = cluster.upload(content.clone());
     assert!(matches!(cluster.outcome(request), Some(Outcome::Refused(_))));
@@ -193,6 +194,7 @@ pub fn a_tracker_whose_hello_does_not_come_back_stops_deciding() {
     assert_eq!(cluster.tracker().view().revision(), revision, "it changes nothing");
     cluster.broker.faults.rules.clear();
     cluster.run_for(Duration::from_secs(11));
+    assert!(!cluster.tracker().is_fenced());
     let ended = cluster.heard().filter(|(_, heard)| {
         matches!(heard, Heard::Tracker { event: TrackerEvent::ClientUnregistered(gone), .. }
             if gone.client_identifier == client("t1"))

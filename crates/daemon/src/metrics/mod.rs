@@ -98,6 +98,8 @@ pub struct Metrics {
     pub torrents_capacity_bytes: Count,
     /// Revision of the view.
     pub view_revision: Count,
+    /// How often the view did not follow the tracker's, and the torrent joined again.
+    pub view_gaps: Counter,
     /// Fragments with fewer holders than wanted, whose bytes the tracker has to get from a holder first.
     pub repairs_pending: Count,
     /// Fragments whose bytes the tracker has and that wait for holders or are on their way to them.
@@ -164,6 +166,11 @@ impl Default for Metrics {
                 "Bytes that all registered torrents may hold, as far as they told",
             ),
             view_revision: add(&mut r, "view_revision", "Revision of the view"),
+            view_gaps: add(
+                &mut r,
+                "view_gaps",
+                "How often the view did not follow the tracker's, because the broker lost something; torrents only",
+            ),
             repairs_pending: add(
                 &mut r,
                 "repairs_pending",

@@ -271,6 +271,12 @@ impl Tracker {
         self.distributions.owns(fragment)
     }
 
+    /// Whether the broker has not brought back its own hello for too long: another tracker may be in charge, so it changes nothing (T5).
+    #[must_use]
+    pub const fn is_fenced(&self) -> bool {
+        self.presence.is_fenced()
+    }
+
     /// How many fragments wait for holders or are on their way to them.
     #[must_use]
     pub fn undistributed(&self) -> usize {

@@ -43,6 +43,11 @@ impl Presence {
         self.is_connected() && !self.is_fenced
     }
 
+    /// Whether it is connected, and its own hello has stayed away for too long.
+    pub const fn is_fenced(&self) -> bool {
+        self.is_connected() && self.is_fenced
+    }
+
     pub fn poll_fence(&mut self, now: Moment, rhythm: &Rhythm) {
         self.is_fenced |= Rule::OwnEcho.is_kept() && now.since(self.last_echo) >= rhythm.hello_echo;
     }
