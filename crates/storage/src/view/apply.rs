@@ -225,7 +225,7 @@ impl Writing<'_> {
             if let Some(waiting) = self.pending.fragments.get_mut(hash) {
                 *waiting = waiting.take().or_else(fresh);
                 waiting.iter_mut().for_each(|fragment| fragment.holders.push(number));
-            } else if let Some(mut fragment) = load::fragment(self.engine, hash)?.or_else(fresh) {
+            } else if let Some(mut fragment) = self.stored_fragment(hash)?.or_else(fresh) {
                 fragment
                     .holders
                     .retain(|holder| self.known.live.contains(holder) || self.known.leaving.contains(holder));
@@ -252,12 +252,25 @@ impl Writing<'_> {
         }
     }
 
+    /// What the database has of a fragment that nothing pending has touched.
+    ///
+    /// One without a size belongs to a file. Where there is no such file, a crash has kept it from coming to be, after its fragments had got
+    /// a holder ([`Self::add_to_all`]): nobody sees the fragment, and it must not lend its lack of a size to another of its name.
+    fn stored_fragment(&self, hash: &Hash) -> Result<Option<FragmentEntity>, EngineError> {
+        let fragment = load::fragment(self.engine, hash)?;
+        Ok(fragment.filter(|fragment| fragment.size_bytes.is_some() || self.known.is_in_a_file(hash)))
+    }
+
     /// A fragment as it is now; holders that have gone are forgotten on the occasion.
     fn fragment(&mut self, hash: &Hash) -> Result<&mut Option<FragmentEntity>, EngineError> {
+        let stored = match self.pending.fragments.get(hash) {
+            Some(_) => None,
+            None => self.stored_fragment(hash)?,
+        };
         match self.pending.fragments.entry(*hash) {
             Entry::Occupied(entry) => Ok(entry.into_mut()),
             Entry::Vacant(entry) => {
-                let mut fragment = load::fragment(self.engine, hash)?;
+                let mut fragment = stored;
                 if let Some(fragment) = &mut fragment {
                     fragment.holders.retain(|holder| self.known.live.contains(holder));
                 }
