@@ -16,6 +16,12 @@ impl Ran {
     fn text(&self) -> &str {
         std::str::from_utf8(&self.stdout).expect("UTF-8")
     }
+
+    /// The messages of a gRPC answer.
+    fn messages(&self) -> Vec<Value> {
+        let messages = serde_json::Deserializer::from_slice(&self.stdout).into_iter();
+        messages.collect::<Result<_, _>>().expect("JSON")
+    }
 }
 
 /// How a command is run.
@@ -23,7 +29,7 @@ impl Ran {
 pub enum Example {
     /// Here, to its end, which has to be a good one; then this is looked at.
     Ends(fn(&Walk, &Ran)),
-    /// The same with the Python environment, where there is one.
+    /// The same with the programs of the Python environment, where there is one; `buf` is among them.
     Python(fn(&Walk, &Ran)),
     /// Here: it holds for the commands that follow.
     Setting,
@@ -103,6 +109,16 @@ pub const EXAMPLES: &[(&str, Example)] = &[
     ("curl -r 4096-4195 http://127.0.0.1:7481/files/SHA256", Example::Ends(a_part)),
     ("curl -C - -o map.tiles http://127.0.0.1:7481/files/SHA256", Example::Ends(curl_goes_on)),
     ("curl http://127.0.0.1:7481/", Example::Ends(page)),
+    ("pip install buf-bin", Example::Prepare),
+    ("buf curl --protocol grpc --list-methods http://tracker-host:7401", Example::Python(methods)),
+    (
+        r#"buf curl --protocol grpc -d '{"displayName": "map.tiles"}' http://tracker-host:7401/mds.v1.EndpointService/ListFiles"#,
+        Example::Python(listed),
+    ),
+    (
+        r#"buf curl --protocol grpc -d '{"name": "files/SHA256", "readOffset": 4096, "readLimit": 100}' http://tracker-host:7401/mds.v1.EndpointService/ReadFile"#,
+        Example::Python(read),
+    ),
     ("pip install grpcio grpcio-tools", Example::Prepare),
     (
         "python -m grpc_tools.protoc -I proto --python_out=. --grpc_python_out=. proto/mds/v1/*.proto",
@@ -205,6 +221,28 @@ fn curl_goes_on(walk: &Walk, _: &Ran) {
 
 fn page(_: &Walk, ran: &Ran) {
     assert!(ran.text().to_lowercase().starts_with("<!doctype html>"), "{}", ran.text());
+}
+
+fn methods(_: &Walk, ran: &Ran) {
+    for method in ["mds.v1.EndpointService/ReadFile", "mds.v1.TrackerService/CreateUpload"] {
+        assert!(ran.text().lines().any(|line| line == method), "{method} is missing: {}", ran.text());
+    }
+}
+
+fn listed(walk: &Walk, ran: &Ran) {
+    let messages = ran.messages();
+    let files = messages[0]["files"].as_array().expect("an array");
+    assert_eq!((messages.len(), files.len()), (1, 1), "{}", ran.text());
+    assert_eq!(files[0]["digest"], format!("sha256:{}", walk.digest));
+}
+
+fn read(walk: &Walk, ran: &Ran) {
+    let mut bytes = Vec::new();
+    for message in ran.messages() {
+        let data = message["data"].as_str().expect("text");
+        bytes.extend(base64_simd::STANDARD.decode_to_vec(data).expect("Base64"));
+    }
+    assert_eq!(bytes, walk.content[4096..4196]);
 }
 
 fn generated(walk: &Walk, _: &Ran) {
