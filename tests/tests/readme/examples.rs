@@ -1,4 +1,4 @@
-//! Every command of the README: how it is run, and what has to come of it.
+//! Every command of the README and of the other pages: how it is run, and what has to come of it.
 
 use std::fs;
 
@@ -56,6 +56,11 @@ impl Example {
     pub const fn is_run_here(self) -> bool {
         !matches!(self, Self::Ci(_) | Self::Compose | Self::Build | Self::Prepare)
     }
+
+    /// Whether others need it to have been run.
+    pub const fn begins(self) -> bool {
+        matches!(self, Self::Tracker | Self::Torrent | Self::Setting)
+    }
 }
 
 /// Blocks that hold no commands, by something that is in them.
@@ -64,7 +69,7 @@ pub const TO_BE_LOOKED_AT: [&str; 2] = [DEMO, "you ──put──►"];
 /// What the demo says first.
 pub const DEMO: &str = "1. Start a broker";
 
-/// The commands of the README in its order; one that is told twice stands here once.
+/// The commands of the README in its order, and those of the other pages; one that is told twice stands here once.
 pub const EXAMPLES: &[(&str, Example)] = &[
     ("cargo run -p mds -- demo", Example::Ci("cargo run --locked -p mds -- demo --once")),
     ("cargo test --workspace", Example::Ci("cargo test --workspace --locked")),
@@ -127,6 +132,22 @@ pub const EXAMPLES: &[(&str, Example)] = &[
     (
         "PYTHONPATH=. python examples/python/fetch.py tracker-host:7401 SHA256 fetched.tiles",
         Example::Python(fetched),
+    ),
+    // docs/http.md
+    ("curl -OJ http://127.0.0.1:7482/files/SHA256", Example::Ends(curl)),
+    ("curl -r 4096-4195 http://127.0.0.1:7482/files/SHA256", Example::Ends(a_part)),
+    ("curl -C - -o map.tiles http://127.0.0.1:7482/files/SHA256", Example::Ends(curl_goes_on)),
+    ("curl http://127.0.0.1:7482/api/status", Example::Ends(api_status)),
+    ("curl http://127.0.0.1:7482/readyz", Example::Ends(ready)),
+    ("curl http://127.0.0.1:7482/metrics", Example::Ends(metrics)),
+    // docs/grpc.md
+    (
+        r#"buf curl --protocol grpc -d '{"parent": "files/SHA256"}' http://tracker-host:7401/mds.v1.EndpointService/ListFragments"#,
+        Example::Python(fragments),
+    ),
+    (
+        r#"buf curl --protocol grpc -d '{"service": "mds.v1.TrackerService"}' http://tracker-host:7401/grpc.health.v1.Health/Check"#,
+        Example::Python(health),
     ),
 ];
 
@@ -243,6 +264,36 @@ fn read(walk: &Walk, ran: &Ran) {
         bytes.extend(base64_simd::STANDARD.decode_to_vec(data).expect("Base64"));
     }
     assert_eq!(bytes, walk.content[4096..4196]);
+}
+
+fn api_status(walk: &Walk, ran: &Ran) {
+    let status: Value = serde_json::from_slice(&ran.stdout).expect("JSON");
+    assert_eq!(status["torrents"].as_array().map(Vec::len), Some(walk.torrents.len()), "{status}");
+}
+
+fn ready(_: &Walk, ran: &Ran) {
+    assert_eq!(ran.text().trim(), "ready");
+}
+
+fn metrics(_: &Walk, ran: &Ran) {
+    assert!(ran.text().lines().any(|line| line == "mds_broker_connected 1"), "{}", ran.text());
+}
+
+fn fragments(walk: &Walk, ran: &Ran) {
+    let messages = ran.messages();
+    let fragments = messages[0]["fragments"].as_array().expect("an array");
+    let size = |fragment: &Value| -> usize {
+        fragment["sizeBytes"].as_str().and_then(|size| size.parse().ok()).expect("a number as text")
+    };
+    assert_eq!(fragments.iter().map(size).sum::<usize>(), walk.content.len());
+    for fragment in fragments {
+        let holders = fragment["holders"].as_array().expect("an array");
+        assert!(holders.len() >= 2, "two torrents hold it: {fragment}");
+    }
+}
+
+fn health(_: &Walk, ran: &Ran) {
+    assert_eq!(ran.messages(), [serde_json::json!({"status": "SERVING"})]);
 }
 
 fn generated(walk: &Walk, _: &Ran) {
