@@ -32,6 +32,4 @@ compose:
 
 # The Debian packages (needs cargo-deb).
 deb:
-    cargo deb --locked -p tracker
-    cargo deb --locked -p torrent
-    cargo deb --locked -p mds
+    packaging/deb

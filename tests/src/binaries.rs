@@ -64,12 +64,7 @@ fn build() -> Vec<PathBuf> {
     for package in PROGRAMS {
         cargo.args(["--package", package]);
     }
-    // What cargo tells this test of itself is not about the packages that are to be built.
-    for (name, _) in env::vars_os() {
-        if name.to_string_lossy().starts_with("CARGO_PKG_") || name == "CARGO_MANIFEST_DIR" {
-            cargo.env_remove(name);
-        }
-    }
+    forget_the_test(&mut cargo);
     let output = cargo
         .stdin(Stdio::null())
         .output()
@@ -77,6 +72,15 @@ fn build() -> Vec<PathBuf> {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "the programs cannot be built ({cargo:?}):\n{said}");
     String::from_utf8_lossy(&output.stdout).lines().filter_map(executable).collect()
+}
+
+/// What cargo tells a test of itself is not about the packages that a command of the test builds: with it all would be built anew.
+pub fn forget_the_test(command: &mut Command) {
+    for (name, _) in env::vars_os() {
+        if name.to_string_lossy().starts_with("CARGO_PKG_") || name == "CARGO_MANIFEST_DIR" {
+            command.env_remove(name);
+        }
+    }
 }
 
 /// The program that a message of cargo is about.

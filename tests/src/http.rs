@@ -50,9 +50,33 @@ impl Answer {
 /// If no answer comes.
 pub async fn request(address: &str, method: &str, path: &str, fields: &[(&str, &str)]) -> Answer {
     let fields: String = fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-    let head = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{fields}\r\n");
+    answer(
+        address,
+        &format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{fields}\r\n"),
+    )
+    .await
+}
+
+/// GET under a name that need not be the one of `address`.
+///
+/// # Panics
+/// As [`request`].
+pub async fn get_under(address: &str, host: &str, path: &str) -> Answer {
+    answer(address, &format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")).await
+}
+
+/// GET by a client so old that it names no host.
+///
+/// # Panics
+/// As [`request`].
+pub async fn get_under_no_name(address: &str, path: &str) -> Answer {
+    answer(address, &format!("GET {path} HTTP/1.0\r\n\r\n")).await
+}
+
+async fn answer(address: &str, head: &str) -> Answer {
+    let asked = head.lines().next().unwrap_or_default();
     let answered = exchange(address, head.as_bytes()).await;
-    let bytes = answered.unwrap_or_else(|error| panic!("{method} {path} at {address}: {error}"));
+    let bytes = answered.unwrap_or_else(|error| panic!("{asked} at {address}: {error}"));
     Answer::of(&bytes).unwrap_or_else(|| panic!("no answer: {:?}", String::from_utf8_lossy(&bytes)))
 }
 

@@ -1,4 +1,4 @@
-//! The fenced blocks of README.md, and the commands in them.
+//! The fenced blocks of a page, and the commands in them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 /// What stands between two fences.
 #[derive(Debug)]
 pub struct Block {
+    /// The page that it is on, as a path in the repository.
+    pub page: &'static str,
     /// The heading above it.
     pub heading: String,
     /// What stands behind the opening fence: nothing where the block holds commands, `text` where it is to be looked at.
@@ -40,12 +42,12 @@ pub fn file(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// The blocks of the README, in order.
-pub fn of_the_readme() -> Vec<Block> {
-    parse(&file("README.md"))
+/// The blocks of a page, in order.
+pub fn of(page: &'static str) -> Vec<Block> {
+    parse(page, &file(page))
 }
 
-fn parse(text: &str) -> Vec<Block> {
+fn parse(page: &'static str, text: &str) -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();
     let mut heading = "";
     let mut inside = false;
@@ -54,7 +56,7 @@ fn parse(text: &str) -> Vec<Block> {
             (Some(_), _) if inside => inside = false,
             (Some(language), _) => {
                 let [heading, language] = [heading, language].map(str::to_owned);
-                blocks.push(Block { heading, language, lines: Vec::new() });
+                blocks.push(Block { page, heading, language, lines: Vec::new() });
                 inside = true;
             }
             (None, Some(block)) if inside => block.lines.push((number, line.to_owned())),
@@ -62,14 +64,16 @@ fn parse(text: &str) -> Vec<Block> {
             (None, _) => {}
         }
     }
-    assert!(!inside, "a block of the README has no end");
+    assert!(!inside, "a block of {page} has no end");
     blocks
 }
 
 #[test]
 fn commands_are_what_a_shell_would_run() {
-    let blocks =
-        parse("# One\n```\n# a comment\nrun this   # and why\n\nand this\n```\n## Two\n```text\n# no\n```\n");
+    let blocks = parse(
+        "page",
+        "# One\n```\n# a comment\nrun this   # and why\n\nand this\n```\n## Two\n```text\n# no\n```\n",
+    );
     let commands: Vec<_> = blocks[0].commands().collect();
     assert_eq!(commands, [(4, "run this"), (6, "and this")]);
     assert_eq!((blocks[0].heading.as_str(), blocks[0].language.as_str()), ("One", ""));

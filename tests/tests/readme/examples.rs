@@ -1,4 +1,4 @@
-//! Every command of the README: how it is run, and what has to come of it.
+//! Every command of the README and of the other pages: how it is run, and what has to come of it.
 
 use std::fs;
 
@@ -16,6 +16,12 @@ impl Ran {
     fn text(&self) -> &str {
         std::str::from_utf8(&self.stdout).expect("UTF-8")
     }
+
+    /// The messages of a gRPC answer.
+    fn messages(&self) -> Vec<Value> {
+        let messages = serde_json::Deserializer::from_slice(&self.stdout).into_iter();
+        messages.collect::<Result<_, _>>().expect("JSON")
+    }
 }
 
 /// How a command is run.
@@ -23,7 +29,7 @@ impl Ran {
 pub enum Example {
     /// Here, to its end, which has to be a good one; then this is looked at.
     Ends(fn(&Walk, &Ran)),
-    /// The same with the Python environment, where there is one.
+    /// The same with the programs of the Python environment, where there is one; `buf` is among them.
     Python(fn(&Walk, &Ran)),
     /// Here: it holds for the commands that follow.
     Setting,
@@ -50,6 +56,11 @@ impl Example {
     pub const fn is_run_here(self) -> bool {
         !matches!(self, Self::Ci(_) | Self::Compose | Self::Build | Self::Prepare)
     }
+
+    /// Whether others need it to have been run.
+    pub const fn begins(self) -> bool {
+        matches!(self, Self::Tracker | Self::Torrent | Self::Setting)
+    }
 }
 
 /// Blocks that hold no commands, by something that is in them.
@@ -58,7 +69,7 @@ pub const TO_BE_LOOKED_AT: [&str; 2] = [DEMO, "you ──put──►"];
 /// What the demo says first.
 pub const DEMO: &str = "1. Start a broker";
 
-/// The commands of the README in its order; one that is told twice stands here once.
+/// The commands of the README in its order, and those of the other pages; one that is told twice stands here once.
 pub const EXAMPLES: &[(&str, Example)] = &[
     ("cargo run -p mds -- demo", Example::Ci("cargo run --locked -p mds -- demo --once")),
     ("cargo test --workspace", Example::Ci("cargo test --workspace --locked")),
@@ -103,6 +114,16 @@ pub const EXAMPLES: &[(&str, Example)] = &[
     ("curl -r 4096-4195 http://127.0.0.1:7481/files/SHA256", Example::Ends(a_part)),
     ("curl -C - -o map.tiles http://127.0.0.1:7481/files/SHA256", Example::Ends(curl_goes_on)),
     ("curl http://127.0.0.1:7481/", Example::Ends(page)),
+    ("pip install buf-bin", Example::Prepare),
+    ("buf curl --protocol grpc --list-methods http://tracker-host:7401", Example::Python(methods)),
+    (
+        r#"buf curl --protocol grpc -d '{"displayName": "map.tiles"}' http://tracker-host:7401/mds.v1.EndpointService/ListFiles"#,
+        Example::Python(listed),
+    ),
+    (
+        r#"buf curl --protocol grpc -d '{"name": "files/SHA256", "readOffset": 4096, "readLimit": 100}' http://tracker-host:7401/mds.v1.EndpointService/ReadFile"#,
+        Example::Python(read),
+    ),
     ("pip install grpcio grpcio-tools", Example::Prepare),
     (
         "python -m grpc_tools.protoc -I proto --python_out=. --grpc_python_out=. proto/mds/v1/*.proto",
@@ -111,6 +132,22 @@ pub const EXAMPLES: &[(&str, Example)] = &[
     (
         "PYTHONPATH=. python examples/python/fetch.py tracker-host:7401 SHA256 fetched.tiles",
         Example::Python(fetched),
+    ),
+    // docs/http.md
+    ("curl -OJ http://127.0.0.1:7482/files/SHA256", Example::Ends(curl)),
+    ("curl -r 4096-4195 http://127.0.0.1:7482/files/SHA256", Example::Ends(a_part)),
+    ("curl -C - -o map.tiles http://127.0.0.1:7482/files/SHA256", Example::Ends(curl_goes_on)),
+    ("curl http://127.0.0.1:7482/api/status", Example::Ends(api_status)),
+    ("curl http://127.0.0.1:7482/readyz", Example::Ends(ready)),
+    ("curl http://127.0.0.1:7482/metrics", Example::Ends(metrics)),
+    // docs/grpc.md
+    (
+        r#"buf curl --protocol grpc -d '{"parent": "files/SHA256"}' http://tracker-host:7401/mds.v1.EndpointService/ListFragments"#,
+        Example::Python(fragments),
+    ),
+    (
+        r#"buf curl --protocol grpc -d '{"service": "mds.v1.TrackerService"}' http://tracker-host:7401/grpc.health.v1.Health/Check"#,
+        Example::Python(health),
     ),
 ];
 
@@ -205,6 +242,58 @@ fn curl_goes_on(walk: &Walk, _: &Ran) {
 
 fn page(_: &Walk, ran: &Ran) {
     assert!(ran.text().to_lowercase().starts_with("<!doctype html>"), "{}", ran.text());
+}
+
+fn methods(_: &Walk, ran: &Ran) {
+    for method in ["mds.v1.EndpointService/ReadFile", "mds.v1.TrackerService/CreateUpload"] {
+        assert!(ran.text().lines().any(|line| line == method), "{method} is missing: {}", ran.text());
+    }
+}
+
+fn listed(walk: &Walk, ran: &Ran) {
+    let messages = ran.messages();
+    let files = messages[0]["files"].as_array().expect("an array");
+    assert_eq!((messages.len(), files.len()), (1, 1), "{}", ran.text());
+    assert_eq!(files[0]["digest"], format!("sha256:{}", walk.digest));
+}
+
+fn read(walk: &Walk, ran: &Ran) {
+    let mut bytes = Vec::new();
+    for message in ran.messages() {
+        let data = message["data"].as_str().expect("text");
+        bytes.extend(base64_simd::STANDARD.decode_to_vec(data).expect("Base64"));
+    }
+    assert_eq!(bytes, walk.content[4096..4196]);
+}
+
+fn api_status(walk: &Walk, ran: &Ran) {
+    let status: Value = serde_json::from_slice(&ran.stdout).expect("JSON");
+    assert_eq!(status["torrents"].as_array().map(Vec::len), Some(walk.torrents.len()), "{status}");
+}
+
+fn ready(_: &Walk, ran: &Ran) {
+    assert_eq!(ran.text().trim(), "ready");
+}
+
+fn metrics(_: &Walk, ran: &Ran) {
+    assert!(ran.text().lines().any(|line| line == "mds_broker_connected 1"), "{}", ran.text());
+}
+
+fn fragments(walk: &Walk, ran: &Ran) {
+    let messages = ran.messages();
+    let fragments = messages[0]["fragments"].as_array().expect("an array");
+    let size = |fragment: &Value| -> usize {
+        fragment["sizeBytes"].as_str().and_then(|size| size.parse().ok()).expect("a number as text")
+    };
+    assert_eq!(fragments.iter().map(size).sum::<usize>(), walk.content.len());
+    for fragment in fragments {
+        let holders = fragment["holders"].as_array().expect("an array");
+        assert!(holders.len() >= 2, "two torrents hold it: {fragment}");
+    }
+}
+
+fn health(_: &Walk, ran: &Ran) {
+    assert_eq!(ran.messages(), [serde_json::json!({"status": "SERVING"})]);
 }
 
 fn generated(walk: &Walk, _: &Ran) {

@@ -1,5 +1,5 @@
-//! Every example of README.md is run as it stands there: here, by `.ci/run` or by `tests/compose/run.sh`. One that is not known here
-//! fails, so none can be added that nobody runs.
+//! Every example of README.md and of the pages for programs is run as it stands there: here, by `.ci/run` or by `tests/compose/run.sh`.
+//! One that is not known here fails, so none can be added that nobody runs.
 
 mod blocks;
 mod examples;
@@ -10,27 +10,33 @@ use mds_tests::{binaries, needs_mosquitto};
 use examples::{DEMO, EXAMPLES, Example, TO_BE_LOOKED_AT, example};
 use walk::Walk;
 
+/// The page that starts everything.
+const README: &str = "README.md";
+
+/// All pages whose examples are run.
+const PAGES: [&str; 3] = [README, "docs/http.md", "docs/grpc.md"];
+
 #[test]
 fn every_example_is_run_somewhere() {
-    let blocks = blocks::of_the_readme();
+    let blocks: Vec<_> = PAGES.into_iter().flat_map(blocks::of).collect();
     for block in &blocks {
-        let (number, first) = block.lines.first().expect("a block is not empty");
+        let (page, (number, first)) = (block.page, block.lines.first().expect("a block is not empty"));
         match block.language.as_str() {
             "" => {
                 for (number, command) in block.commands() {
-                    assert!(example(command).is_some(), "README.md:{number}: nothing runs this: {command}");
+                    assert!(example(command).is_some(), "{page}:{number}: nothing runs this: {command}");
                 }
             }
             "text" => assert!(
                 TO_BE_LOOKED_AT.iter().any(|known| block.holds(known)),
-                "README.md:{number}: nothing is known of this block: {first}"
+                "{page}:{number}: nothing is known of this block: {first}"
             ),
-            other => panic!("README.md:{number}: nothing runs a block of {other}"),
+            other => panic!("{page}:{number}: nothing runs a block of {other}"),
         }
     }
     for (command, _) in EXAMPLES {
         let is_told = blocks.iter().any(|block| block.commands().any(|(_, told)| told == *command));
-        assert!(is_told, "this is not in the README any more: {command}");
+        assert!(is_told, "this is on no page any more: {command}");
     }
 }
 
@@ -78,8 +84,23 @@ fn what_is_run_elsewhere_is_there() {
 #[tokio::test]
 async fn the_commands_do_what_the_readme_says() {
     needs_mosquitto!();
-    let mut walk = Walk::new();
-    for block in blocks::of_the_readme().iter().filter(|block| block.language.is_empty()) {
+    walks(&mut Walk::new(), README).await;
+}
+
+#[tokio::test]
+async fn the_commands_do_what_the_page_about_http_says() {
+    needs_mosquitto!();
+    walks(&mut Walk::with_daemons().await, "docs/http.md").await;
+}
+
+#[tokio::test]
+async fn the_commands_do_what_the_page_about_grpc_says() {
+    needs_mosquitto!();
+    walks(&mut Walk::with_daemons().await, "docs/grpc.md").await;
+}
+
+async fn walks(walk: &mut Walk, page: &'static str) {
+    for block in blocks::of(page).iter().filter(|block| block.language.is_empty()) {
         walk.through(block).await;
     }
 }
@@ -102,7 +123,7 @@ fn alike(line: &str) -> String {
 
 #[test]
 fn the_demo_says_what_the_readme_shows() {
-    let blocks = blocks::of_the_readme();
+    let blocks = blocks::of(README);
     let shown = blocks.iter().find(|block| block.holds(DEMO)).expect("the README shows the demo");
     let demo = std::process::Command::new(binaries::mds()).args(["demo", "--once"]).output();
     let demo = demo.expect("the tool can be started");
@@ -113,7 +134,7 @@ fn the_demo_says_what_the_readme_shows() {
         let begin = alike(line.trim_end_matches('…').trim_end());
         assert!(
             rest.any(|line| alike(line).starts_with(&begin)),
-            "README.md:{number}: not said there: {line}\n{said}"
+            "{README}:{number}: not said there: {line}\n{said}"
         );
     }
 }

@@ -1,5 +1,5 @@
-//! A walk through the README: its own commands start the daemons and use them. What they name is exchanged for what is here, and for
-//! nothing else; the table is in [`Walk::here`].
+//! A walk through a page. The README's own commands start the daemons, and those of the page use them. What they name is exchanged for what
+//! is here, and for nothing else; the table is in [`Walk::here`].
 
 use std::env;
 use std::ffi::OsString;
@@ -25,7 +25,7 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use crate::blocks::{Block, root};
-use crate::examples::{Example, Ran, example};
+use crate::examples::{EXAMPLES, Example, Ran, example};
 
 /// The file of the examples.
 pub const FILE: &str = "map.tiles";
@@ -56,6 +56,8 @@ pub struct Walk {
     pub torrents: Vec<String>,
     broker: Mosquitto,
     tracker: Machine,
+    /// Where one of the torrents is.
+    torrent: Ipv4Addr,
     daemons: Vec<Daemon>,
     /// What was exported: lines for the shell.
     settings: Vec<String>,
@@ -95,6 +97,7 @@ impl Walk {
             torrents,
             broker: Mosquitto::start(),
             tracker,
+            torrent: own_address(),
             daemons,
             settings,
             place,
@@ -102,7 +105,16 @@ impl Walk {
         }
     }
 
-    /// What stands in the README, and what stands here in its place.
+    /// At the daemons that the README's commands start.
+    pub async fn with_daemons() -> Self {
+        let mut walk = Self::new();
+        for (command, how) in EXAMPLES.iter().filter(|(_, how)| how.begins()) {
+            walk.run(command, *how).await;
+        }
+        walk
+    }
+
+    /// What stands on the page, and what stands here in its place.
     fn here(&self, machine: &Machine) -> Vec<(&'static str, String)> {
         vec![
             ("mqtt://broker:1883", self.broker.url()),
@@ -111,6 +123,7 @@ impl Walk {
             ("this-host", machine.address.to_string()),
             ("tracker-host", self.tracker.address.to_string()),
             ("127.0.0.1:7481", format!("{}:7481", self.tracker.address)),
+            ("127.0.0.1:7482", format!("{}:7482", self.torrent)),
             ("SHA256", self.digest.clone()),
             ("torrent-id", self.torrents.first().cloned().unwrap_or_default()),
             ("DIR", "manual".to_owned()),
@@ -124,16 +137,16 @@ impl Walk {
     /// Runs the commands of a block, one after the other.
     pub async fn through(&mut self, block: &Block) {
         self.place = self.directory.path().join(match block.heading.as_str() {
-            "From a browser, with curl" => "downloads",
-            "For programs" => "clone",
+            "From a browser, with curl" | "Contents" => "downloads",
+            "For programs" | "A client in another language" => "clone",
             _ => "user",
         });
         self.has_the_file();
         for (number, command) in block.commands() {
             let known = example(command);
-            let how = known.unwrap_or_else(|| panic!("README.md:{number}: not known here: {command}"));
+            let how = known.unwrap_or_else(|| panic!("{}:{number}: not known here: {command}", block.page));
             if how.is_run_here() {
-                println!("README.md:{number}: {command}");
+                println!("{}:{number}: {command}", block.page);
                 self.run(command, how).await;
             }
         }
@@ -210,7 +223,8 @@ impl Walk {
     async fn torrents_join(&mut self, command: &str) {
         for number in 1..=TORRENTS {
             let data = self.directory.path().join(format!("machine-{number}"));
-            let machine = Machine { address: own_address(), data };
+            let address = if number == 1 { self.torrent } else { own_address() };
+            let machine = Machine { address, data };
             let daemon = self.daemon("torrent", command, &machine, 7482);
             self.daemons.push(daemon);
         }
@@ -222,7 +236,7 @@ impl Walk {
         assert_eq!(self.torrents.len(), TORRENTS);
     }
 
-    /// What the tool answers to something that the README does not ask.
+    /// What the tool answers to something that the page does not ask.
     pub fn asks(&self, arguments: &[&str]) -> Value {
         let mut mds = std::process::Command::new(binaries::mds());
         mds.current_dir(&self.place).arg("--json").args(arguments);

@@ -188,6 +188,9 @@ pub struct Completions {
     /// Of which program.
     #[arg(long, value_name = "PROGRAM", default_value = "mds")]
     pub program: Program,
+    /// The daemons have the names that the Debian packages give them: mds-tracker and mds-torrent.
+    #[arg(long)]
+    pub packaged: bool,
 }
 
 /// The three programs.
@@ -207,6 +210,9 @@ pub struct Man {
     /// The directory; it is made if it is not there.
     #[arg(value_name = "DIR")]
     pub directory: PathBuf,
+    /// The daemons have the names that the Debian packages give them: mds-tracker and mds-torrent.
+    #[arg(long)]
+    pub packaged: bool,
 }
 
 /// `mds demo`.
