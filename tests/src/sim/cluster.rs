@@ -365,10 +365,13 @@ impl Cluster {
         request
     }
 
-    /// Has a torrent emptied, or no longer.
-    pub fn drain(&mut self, id: &str, is_draining: bool) {
-        let request = self.next_request();
-        self.ask_tracker(TrackerInput::DrainRequested { request, client: client(id), is_draining });
+    /// Has a torrent emptied, or no longer. Says how many fragments would lack a copy if it went now; nothing if the order is not
+    /// accepted.
+    pub fn drain(&mut self, id: &str, is_draining: bool) -> Option<usize> {
+        let (request, client) = (self.next_request(), client(id));
+        self.ask_tracker(TrackerInput::DrainRequested { request, client: client.clone(), is_draining });
+        let is_accepted = self.outcome(request) == Some(&Outcome::Accepted);
+        self.tracker_node().running().filter(|_| is_accepted)?.drain_remaining(&client)
     }
 
     /// Files that were deleted and not uploaded again.

@@ -51,6 +51,11 @@ impl Agenda {
         Some((at, act))
     }
 
+    /// Whether nothing will happen.
+    pub fn is_empty(&self) -> bool {
+        self.acts.is_empty()
+    }
+
     /// Nothing happens any more.
     pub fn clear(&mut self) {
         self.acts.clear();

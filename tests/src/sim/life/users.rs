@@ -35,7 +35,9 @@ impl Life {
         let tracker = self.cluster.tracker();
         let is_ready = |id: &&ClientId| tracker.drain_remaining(id) == Some(0) && self.is_up(id);
         let ready = self.torrents.iter().find(is_ready).cloned();
-        if let Some(id) = ready.filter(|_| self.draw.chance(2, 3)) {
+        // It is asked once more: who is not in charge, or may be no longer, does not answer.
+        let ready = ready.filter(|_| self.draw.chance(2, 3));
+        if let Some(id) = ready.filter(|id| self.cluster.drain(id.as_str(), true) == Some(0)) {
             self.note(&format!("{id} leaves for good"));
             self.figures.count("Retired");
             self.ledger.retired(&self.cluster, &id);
