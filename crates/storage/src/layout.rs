@@ -126,6 +126,17 @@ mod tests {
     }
 
     #[test]
+    fn a_start_that_was_cut_off_leaves_the_store_what_it_was() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = start(directory.path()).unwrap();
+        let whole = fs::read_to_string(directory.path().join("format")).unwrap();
+        for (part, starts) in [&whole[..0], &whole[..9], &whole[..]].into_iter().zip(2..) {
+            fs::write(directory.path().join("format.part"), part).unwrap();
+            assert_eq!(start(directory.path()).unwrap(), Identity { starts, ..first });
+        }
+    }
+
+    #[test]
     fn what_is_not_ours_is_left_alone() {
         let id = "67e55044-10b1-426f-9247-bb680e5fe0c8";
         let texts = [

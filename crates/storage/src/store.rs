@@ -152,13 +152,26 @@ impl Store {
     ///
     /// A damaged database is moved aside and the index rebuilt: see [`Store::recovered`].
     pub fn open(directory: &Path, options: StoreOptions) -> Result<Self, OpenError> {
+        Self::open_through(directory, options, |disk, engine| (Arc::new(disk), Arc::new(engine)))
+    }
+
+    /// The same, but the store has what `wrap` makes of its disk and its database: for tests that stand between them and the store.
+    pub fn open_through(
+        directory: &Path,
+        options: StoreOptions,
+        wrap: impl FnOnce(DirectoryDisk, SledEngine) -> (Arc<dyn Disk>, Arc<dyn Engine>),
+    ) -> Result<Self, OpenError> {
         let lock = layout::lock(directory)?;
         let identity = layout::start(directory)?;
-        let (mut engine, recovered) = open_engine(directory, identity)?;
+        let OpenedDatabase { mut engine, recovered, is_new } = open_database(directory, identity)?;
         engine.hold(lock);
         let disk = DirectoryDisk::open(&directory.join("segments"))
             .map_err(|error| OpenError::io(directory, error))?;
-        let store = Self::open_on(Arc::new(disk), Arc::new(engine), identity.id, options);
+        let (disk, engine) = wrap(disk, engine);
+        if is_new {
+            write_id(&*engine, identity.id).map_err(|error| OpenError::engine(directory, error))?;
+        }
+        let store = Self::open_on(disk, engine, identity.id, options);
         let store = store.map_err(|error| OpenError::fragments(directory, error))?;
         Ok(Self { identity, recovered, ..store })
     }
@@ -254,8 +267,16 @@ impl Store {
     }
 }
 
-/// Opens the database and makes sure that it is the one of this store.
-fn open_engine(directory: &Path, identity: Identity) -> Result<(SledEngine, Option<Recovered>), OpenError> {
+/// A database that is of this store, or has no id yet.
+struct OpenedDatabase {
+    engine: SledEngine,
+    recovered: Option<Recovered>,
+    /// Whether the id of the store has to be written.
+    is_new: bool,
+}
+
+/// Opens the database and makes sure that it is of no other store.
+fn open_database(directory: &Path, identity: Identity) -> Result<OpenedDatabase, OpenError> {
     let io_error = |error| OpenError::io(directory, error);
     let path = directory.join("db");
     let mut opened = SledEngine::open(&path).map_err(io_error)?;
@@ -275,10 +296,7 @@ fn open_engine(directory: &Path, identity: Identity) -> Result<(SledEngine, Opti
         }
         None => None,
     };
-    if known.is_none() {
-        write_id(&engine, identity.id).map_err(|error| OpenError::engine(directory, error))?;
-    }
-    Ok((engine, recovered))
+    Ok(OpenedDatabase { engine, recovered, is_new: known.is_none() })
 }
 
 fn stored_id(engine: &SledEngine) -> Result<Option<Uuid>, EngineError> {
@@ -286,7 +304,7 @@ fn stored_id(engine: &SledEngine) -> Result<Option<Uuid>, EngineError> {
     Ok(id.map(|id| Uuid::from_slice(&id).unwrap_or_default()))
 }
 
-fn write_id(engine: &SledEngine, id: Uuid) -> Result<(), EngineError> {
+fn write_id(engine: &dyn Engine, id: Uuid) -> Result<(), EngineError> {
     let mut batch = Batch::default();
     batch.put(STORE_ID.key(), id.as_bytes().as_slice());
     engine.apply(Space::View, batch)?;

@@ -8,6 +8,7 @@
 mod errors;
 mod holes;
 mod kills;
+mod real;
 mod sabotage;
 mod simulated;
 mod unreadable;
@@ -55,22 +56,22 @@ const SCRIPT: [Step; 20] = [
     Step::Put(&[1, 2, 3]),
     Step::Put(&[4]),
     Step::Delete(&[2]),
-    Step::Put(&[5, 6, 2, 60]),
+    Step::Put(&[5, 6, 2, 90]),
     Step::Checkpoint,
-    Step::Rot(&[4, 60]),
+    Step::Rot(&[4, 90]),
     Step::Delete(&[1, 6]),
     Step::Put(&[7, 8, 9, 10, 11]),
-    Step::Put(&[60]),
-    Step::Delete(&[3, 4, 5, 60]),
+    Step::Put(&[90]),
+    Step::Delete(&[3, 4, 5, 90]),
     Step::Put(&[1]),
     Step::Delete(&[2, 7, 8]),
-    Step::Put(&[2, 61]),
+    Step::Put(&[2, 91]),
     Step::Delete(&[1]),
     Step::Checkpoint,
     Step::Put(&[12, 13, 1, 3]),
     Step::Rot(&[11, 2, 13]),
     Step::Put(&[13]),
-    Step::Delete(&[9, 10, 61]),
+    Step::Delete(&[9, 10, 91]),
     Step::Put(&[9]),
 ];
 

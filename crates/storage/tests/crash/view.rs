@@ -38,27 +38,34 @@ fn added(number: usize) -> Change {
     Change::FragmentAdded { hash: hash(number), size_bytes: 1024 }
 }
 
-/// Steps of several changes each; a registration with more fragments than are written together among them.
-fn steps() -> Vec<Vec<Change>> {
+/// The fragments of the first file: more than are written together.
+const MANY: usize = 1500;
+
+/// Steps of several changes each, with so many fragments in the first file.
+pub fn steps(fragments: usize) -> Vec<Vec<Change>> {
+    let nth = |number: usize| number * fragments / MANY;
+    let some = |numbers: std::ops::Range<usize>| nth(numbers.start)..nth(numbers.end);
+    let file = |fragments| file(some(fragments));
+    let registered = |number, stored| registered(number, some(stored));
     let distributed = |number, receivers: BTreeSet<ClientId>| Change::FragmentDistributed {
-        hash: hash(number),
+        hash: hash(nth(number)),
         size_bytes: 1024,
         receivers,
     };
     vec![
         vec![
             Change::FragmentSizeSet { fragment_size_bytes: 1024 },
-            Change::FilePublished { hash: hash(1), file: file(0..1500) },
+            Change::FilePublished { hash: hash(1), file: file(0..MANY) },
         ],
         vec![registered(0, 0..0), registered(1, 0..1200)],
         vec![distributed(0, [torrent(0), torrent(1)].into()), distributed(5, [torrent(0)].into())],
-        vec![registered(1, 100..1500), Change::FileRemoved { hash: hash(1) }],
+        vec![registered(1, 100..MANY), Change::FileRemoved { hash: hash(1) }],
         vec![Change::FilePublished { hash: hash(2), file: file(1400..1600) }, registered(1, 1300..1600)],
         vec![
             Change::ClientUnregistered { client: torrent(0) },
             distributed(1450, [torrent(0), torrent(1)].into()),
         ],
-        vec![registered(0, 1400..1500), Change::HolderRemoved { hash: hash(1450), client: torrent(1) }],
+        vec![registered(0, 1400..1500), Change::HolderRemoved { hash: hash(nth(1450)), client: torrent(1) }],
         vec![registered(3, 1590..1600)],
         // What one registration adds is on its way before the end of the other: that must not take the other's holders along.
         vec![Change::ClientUnregistered { client: torrent(1) }, registered(2, 1400..1600)],
@@ -77,7 +84,7 @@ fn open(machine: &Simulated) -> Store {
 fn run(store: &Store) -> (Vec<View>, Revision) {
     let mut view = View::new();
     let (mut views, mut flushed) = (vec![view.clone()], Revision(0));
-    for (count, changes) in steps().iter().enumerate() {
+    for (count, changes) in steps(MANY).iter().enumerate() {
         changes.iter().for_each(|change| view.apply(change).unwrap());
         view.set_revision(Revision(count as u64 + 1));
         views.push(view.clone());
