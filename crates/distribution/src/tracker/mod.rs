@@ -112,6 +112,11 @@ pub enum TrackerInput {
         /// The fragment.
         fragment: Hash,
     },
+    /// The disk did not delete these of the tracker's own bytes: they are still there.
+    NotDeleted {
+        /// The fragments.
+        fragments: Vec<Hash>,
+    },
     /// Time has passed.
     Tick,
     /// The tracker shuts down.
@@ -183,6 +188,7 @@ impl Tracker {
             }
             TrackerInput::Fetched { fragment, result } => self.handle_fetched(fragment, result, now),
             TrackerInput::FragmentUnreadable { fragment } => self.handle_unreadable(fragment),
+            TrackerInput::NotDeleted { fragments } => self.handle_not_deleted(fragments, now),
             TrackerInput::Tick => {}
             TrackerInput::ShutDown => self.handle_shut_down(),
         }
