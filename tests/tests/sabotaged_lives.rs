@@ -8,12 +8,13 @@ use mds_tests::sim::life::{Kind, live};
 const LIVES: u64 = 70;
 
 /// A rule, and what the first life does that goes wrong without it.
-const NOTICED: [(Rule, Kind); 9] = [
+const NOTICED: [(Rule, Kind); 10] = [
     (Rule::OrdersNeedProof, Kind::Lost),
     (Rule::UnknownIsAdopted, Kind::Lost),
     (Rule::Repair, Kind::UnderReplicated),
     (Rule::Tombstones, Kind::Leaked),
     (Rule::InventoryDecides, Kind::Leaked),
+    (Rule::UndeletedIsTriedAgain, Kind::Broken),
     (Rule::GapsAreNoticed, Kind::Divergent),
     (Rule::AboveEverySeen, Kind::Divergent),
     (Rule::OlderTrackersAreIgnored, Kind::Broken),

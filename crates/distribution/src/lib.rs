@@ -14,6 +14,7 @@ pub mod rules;
 pub mod time;
 pub mod torrent;
 pub mod tracker;
+mod undeleted;
 pub mod view;
 
 pub use command::{Audience, RequestId, RequestRefused, TorrentCommand, TrackerCommand};

@@ -44,6 +44,8 @@ pub enum Rule {
     OlderTrackersAreIgnored,
     /// S16: too few copies are made enough again.
     Repair,
+    /// S20: what could not be deleted is tried again.
+    UndeletedIsTriedAgain,
     /// T3: a tracker goes on above every one that a torrent has seen.
     AboveEverySeen,
     /// T3: of two trackers the lower one steps down.
@@ -58,7 +60,7 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::NeededAgainStays,
         Self::StagedStays,
         Self::VotesOfRegisteredStarts,
@@ -77,6 +79,7 @@ impl Rule {
         Self::GapsAreNoticed,
         Self::OlderTrackersAreIgnored,
         Self::Repair,
+        Self::UndeletedIsTriedAgain,
         Self::AboveEverySeen,
         Self::LowerStepsDown,
         Self::OwnEcho,

@@ -243,11 +243,7 @@ impl EventLoop {
                 TorrentCommand::Delete { fragments } => {
                     // The view that no longer needs them is durable before they go.
                     self.flush()?;
-                    let deleted = self.parts.store.fragments().delete_batch(&fragments);
-                    match deleted {
-                        Ok(count) => info!(fragments = count, "deleted"),
-                        Err(error) => error!(fragments = fragments.len(), "not deleted: {error}"),
-                    }
+                    self.delete(fragments);
                 }
             }
         }
@@ -267,6 +263,18 @@ impl EventLoop {
             outbox.publish(Message::new(topic, encode_torrent(&envelope, &event)));
         }
         Ok(())
+    }
+
+    fn delete(&mut self, mut fragments: Vec<Hash>) {
+        let store = self.parts.store.fragments();
+        match store.delete_batch(&fragments) {
+            Ok(count) => info!(fragments = count, "deleted"),
+            Err(error) => {
+                error!(fragments = fragments.len(), "not deleted, to be tried again: {error}");
+                fragments.retain(|fragment| store.contains(fragment));
+                self.handle(TorrentInput::NotDeleted { fragments });
+            }
+        }
     }
 
     fn write_gathered(&mut self) -> Result<(), Failure> {

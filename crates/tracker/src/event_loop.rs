@@ -84,6 +84,8 @@ pub struct EventLoop {
     report_fetched: mpsc::UnboundedSender<Fetched>,
     single_copies: SingleCopies,
     last_request: u64,
+    /// Fragments that the store did not delete, and of which the machine does not know yet.
+    not_deleted: Vec<Hash>,
     replies: BTreeMap<RequestId, Reply>,
 }
 
@@ -120,6 +122,7 @@ impl EventLoop {
             report_fetched,
             single_copies,
             last_request: 0,
+            not_deleted: Vec::new(),
             replies: BTreeMap::new(),
         })
     }
@@ -273,7 +276,7 @@ impl EventLoop {
                 let machine = &self.parts.machine;
                 let is_unused = |hash: &Hash| !machine.view().is_in_a_file(hash) && !machine.stores(hash);
                 let unused: Vec<Hash> = fragments.into_iter().filter(is_unused).collect();
-                self.delete(&unused);
+                self.delete(unused);
             }
             Request::Remove { hash, reply } => {
                 let reply = Reply::Done(reply);
@@ -311,10 +314,15 @@ impl EventLoop {
         file.distinct_fragments().into_iter().filter(|hash| !is_safe(hash)).collect()
     }
 
-    fn delete(&self, fragments: &[Hash]) {
-        match self.parts.store.fragments().delete_batch(fragments) {
+    fn delete(&mut self, mut fragments: Vec<Hash>) {
+        let store = self.parts.store.fragments();
+        match store.delete_batch(&fragments) {
             Ok(deleted) => debug!(deleted, "own copies deleted"),
-            Err(error) => error!(fragments = fragments.len(), "own copies not deleted: {error}"),
+            Err(error) => {
+                error!(fragments = fragments.len(), "own copies not deleted, to be tried again: {error}");
+                fragments.retain(|fragment| store.contains(fragment));
+                self.not_deleted.extend(fragments);
+            }
         }
     }
 
@@ -328,8 +336,19 @@ impl EventLoop {
         }
     }
 
-    /// Persist, flush once, then publish and answer.
+    /// Carries out what the machine wants, and what it wants when it hears what became of that.
     fn execute(&mut self) -> Result<(), Failure> {
+        self.carry_out()?;
+        while !self.not_deleted.is_empty() {
+            let fragments = std::mem::take(&mut self.not_deleted);
+            self.handle(TrackerInput::NotDeleted { fragments });
+            self.carry_out()?;
+        }
+        Ok(())
+    }
+
+    /// Persist, flush once, then publish and answer.
+    fn carry_out(&mut self) -> Result<(), Failure> {
         let store_failed = |error: &dyn std::fmt::Display| Failure::text(ExitCode::Store, error);
         let mut then = Vec::new();
         let mut changed = Vec::new();
@@ -382,7 +401,7 @@ impl EventLoop {
                         }
                     }));
                 }
-                TrackerCommand::Discard { fragments } => self.delete(&fragments),
+                TrackerCommand::Discard { fragments } => self.delete(fragments),
                 TrackerCommand::Fetch { fragment, size_bytes, source, endpoints } => {
                     let wanted = WantedFragment { hash: fragment, size_bytes };
                     self.parts.fetcher.fetch(wanted, source, endpoints, self.report_fetched.clone());

@@ -88,6 +88,23 @@ impl RealStore {
         self.store.fragments().delete_batch(fragments).expect("the disk works");
     }
 
+    /// Deletes fragments on a disk that is too full for that. Says whether they are deleted: where there was nothing to delete they are.
+    ///
+    /// # Panics
+    /// If the store says so and they are still here, or the other way round.
+    pub fn delete_on_failing_disk(&self, fragments: &[Hash]) -> bool {
+        let was_here: Vec<bool> =
+            fragments.iter().map(|hash| self.store.fragments().contains(hash)).collect();
+        self.fail_after(1, Fault::NoSpace);
+        let deleted = self.store.fragments().delete_batch(fragments);
+        self.machine.with(|machine| machine.fault_at = None);
+        for (hash, was_here) in fragments.iter().zip(was_here) {
+            let is_here = self.store.fragments().contains(hash);
+            assert_eq!(is_here, was_here && deleted.is_err(), "{hash:?} after {deleted:?}");
+        }
+        deleted.is_ok()
+    }
+
     /// Bits of a fragment flip.
     ///
     /// # Panics

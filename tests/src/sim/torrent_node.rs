@@ -91,6 +91,8 @@ pub struct TorrentNode {
     pub fuse: Fuse,
     /// Fragments that it deleted on an order and that nobody has looked at yet.
     pub deleted: Vec<Hash>,
+    /// Fragments that its disk did not delete, and of which the machine does not know yet.
+    not_deleted: Vec<Hash>,
     /// What it told the operator, since ever.
     pub notices: Vec<Notice>,
     checked: Option<(Revision, Hash)>,
@@ -121,6 +123,7 @@ impl TorrentNode {
             gone_in_turn: BTreeSet::new(),
             fuse: Fuse::default(),
             deleted: Vec::new(),
+            not_deleted: Vec::new(),
             notices: Vec::new(),
             checked: None,
         }
@@ -165,6 +168,7 @@ impl TorrentNode {
         self.under_way.clear();
         self.is_in_turn = false;
         self.gone_in_turn.clear();
+        self.not_deleted.clear();
         self.disk.volume.crash();
     }
 
@@ -289,7 +293,14 @@ impl TorrentNode {
     pub fn end_turn(&mut self, now: Moment, rng: &mut Rng) -> Vec<Publication> {
         self.is_in_turn = false;
         let mut said = Vec::new();
-        let ended = self.carry_out(now, rng, &mut said);
+        let mut ended = self.carry_out(now, rng, &mut said);
+        while ended.is_ok() && !self.not_deleted.is_empty() {
+            let fragments = std::mem::take(&mut self.not_deleted);
+            if let Some(machine) = &mut self.machine {
+                machine.handle(TorrentInput::NotDeleted { fragments }, now);
+            }
+            ended = self.carry_out(now, rng, &mut said);
+        }
         if ended.is_ok() {
             self.check();
         }
@@ -328,9 +339,11 @@ impl TorrentNode {
                     // The view that no longer needs them is durable before they go.
                     self.flush()?;
                     self.fuse.point()?;
-                    self.disk.volume.delete(&fragments);
-                    self.gone_in_turn.extend(&fragments);
-                    self.deleted.extend(fragments);
+                    let left = self.disk.volume.delete(&fragments, self.writes == Writes::Fail);
+                    let gone = fragments.iter().filter(|fragment| !left.contains(*fragment));
+                    self.gone_in_turn.extend(gone.clone());
+                    self.deleted.extend(gone);
+                    self.not_deleted.extend(left);
                     self.fuse.point()?;
                 }
             }
@@ -412,12 +425,11 @@ impl TorrentNode {
         let (mine, persisted) = (machine.view(), &self.written);
         let now = (mine.revision(), mine.digest());
         assert_eq!(now, (persisted.revision(), persisted.digest()), "{}: memory, disk", self.id);
-        assert_eq!(
-            machine.stored_count(),
-            self.disk.volume.fragments.len() as u64,
-            "{}: inventory, disk",
-            self.id
-        );
+        let on_disk = self.disk.volume.fragments.keys();
+        let (held, left): (Vec<&Hash>, Vec<&Hash>) = on_disk.partition(|fragment| machine.stores(fragment));
+        assert_eq!(machine.stored_count(), held.len() as u64, "{}: inventory, disk", self.id);
+        let forgotten = left.iter().find(|fragment| !machine.is_undeleted(fragment));
+        assert!(forgotten.is_none(), "{}: {forgotten:?} is on the disk, and forgotten", self.id);
         if self.checked.replace(now) != Some(now) && is_checked_in_full(mine) {
             mine.check_invariants().unwrap_or_else(|violation| panic!("{}: {violation}", self.id));
             assert!(mine == persisted, "{}: what was persisted does not reproduce the view", self.id);

@@ -69,6 +69,8 @@ pub struct TrackerNode {
     pub fuse: Fuse,
     /// Fragments whose bytes it let go of and that nobody has looked at yet.
     pub deleted: Vec<Hash>,
+    /// Fragments that its disk did not delete, and of which the machine does not know yet.
+    not_deleted: Vec<Hash>,
     checked: Option<(Revision, Hash)>,
 }
 
@@ -94,6 +96,7 @@ impl TrackerNode {
             has_forgotten_deletions: false,
             fuse: Fuse::default(),
             deleted: Vec::new(),
+            not_deleted: Vec::new(),
             checked: None,
         }
     }
@@ -114,6 +117,7 @@ impl TrackerNode {
         self.machine = None;
         self.fetches.clear();
         self.is_in_turn = false;
+        self.not_deleted.clear();
         self.disk.volume.crash();
     }
 
@@ -190,7 +194,7 @@ impl TrackerNode {
             let view = &self.disk.volume.view;
             let unused = wanted.into_iter().filter(|fragment| !view.is_in_a_file(fragment));
             let unused: Vec<Hash> = unused.collect();
-            self.disk.volume.delete(&unused);
+            self.disk.volume.delete(&unused, false);
         }
         said
     }
@@ -269,7 +273,15 @@ impl TrackerNode {
     pub fn end_turn(&mut self, now: Moment) -> Vec<Publication> {
         self.is_in_turn = false;
         let (mut said, mut unreadable) = (Vec::new(), Vec::new());
-        if self.carry_out(&mut said, &mut unreadable, now).is_err() {
+        let mut ended = self.carry_out(&mut said, &mut unreadable, now);
+        while ended.is_ok() && !self.not_deleted.is_empty() {
+            let fragments = std::mem::take(&mut self.not_deleted);
+            if let Some(machine) = &mut self.machine {
+                machine.handle(TrackerInput::NotDeleted { fragments }, now);
+            }
+            ended = self.carry_out(&mut said, &mut unreadable, now);
+        }
+        if ended.is_err() {
             return said;
         }
         self.check();
@@ -368,9 +380,11 @@ impl TrackerNode {
             }
             TrackerCommand::Discard { fragments } => {
                 self.fuse.point()?;
-                self.disk.volume.delete(&fragments);
-                self.discarded.extend(&fragments);
-                self.deleted.extend(fragments);
+                let left = self.disk.volume.delete(&fragments, self.is_full);
+                let gone = fragments.iter().filter(|fragment| !left.contains(*fragment));
+                self.discarded.extend(gone.clone());
+                self.deleted.extend(gone);
+                self.not_deleted.extend(left);
                 self.fuse.point()?;
             }
             TrackerCommand::Fetch { fragment, source, .. } => {

@@ -13,6 +13,9 @@ use super::store::RealStore;
 /// On a disk that takes no more, every so many flushes fail.
 const FLUSHES: u64 = 8;
 
+/// On such a disk, of so many deletions one goes through.
+const DELETIONS: u64 = 2;
+
 /// The view and the fragments of one daemon.
 #[derive(Debug, Clone, Default)]
 pub struct Volume {
@@ -31,6 +34,7 @@ pub struct Volume {
     /// Fragments that the store could not write, as it said: when it is opened again, some may be there.
     doubtful: BTreeMap<Hash, Bytes>,
     flushes: u64,
+    deletions: u64,
 }
 
 impl Volume {
@@ -88,12 +92,24 @@ impl Volume {
         is_stored
     }
 
-    /// Deletes fragments, which must succeed: a process whose store is spoilt has ended before.
-    pub fn delete(&mut self, fragments: &[Hash]) {
-        if let Some(store) = &self.store {
-            store.delete(fragments);
+    /// Deletes fragments, on a disk that may be failing. Answers those that are still here; on a good disk that is none: a process whose
+    /// store is spoilt has ended before.
+    pub fn delete(&mut self, fragments: &[Hash], is_failing: bool) -> Vec<Hash> {
+        self.deletions += 1;
+        let is_to_fail = is_failing && !self.deletions.is_multiple_of(DELETIONS);
+        let is_deleted = match &self.store {
+            Some(store) if is_to_fail => store.delete_on_failing_disk(fragments),
+            Some(store) => {
+                store.delete(fragments);
+                true
+            }
+            None => !is_to_fail,
+        };
+        if is_deleted {
+            self.forget(fragments);
+            return Vec::new();
         }
-        self.forget(fragments);
+        fragments.iter().filter(|fragment| self.fragments.contains_key(*fragment)).copied().collect()
     }
 
     /// Fragments that were found to be bad are set aside.

@@ -22,3 +22,4 @@ mod removal;
 mod repairs;
 mod sabotage;
 mod spec_only;
+mod undeleted;

@@ -6,13 +6,14 @@ use std::panic::catch_unwind;
 use distribution::rules::{Rule, without};
 
 use super::{
-    damage, distribution_failures as failures, join, join_conflicts, log, presence, release, removal, repairs,
+    damage, distribution_failures as failures, join, join_conflicts, log, presence, release, removal,
+    repairs, undeleted,
 };
 
 /// A rule, and what goes wrong without it.
 type Case = (Rule, fn());
 
-const CASES: [Case; 27] = [
+const CASES: [Case; 29] = [
     (Rule::StagedStays, failures::a_lost_obtained_is_said_again_with_the_next_heartbeats),
     (Rule::VotesOfRegisteredStarts, failures::an_obtained_of_before_the_disk_was_lost_does_not_count),
     (Rule::ReleaseWhenConfirmed, release::the_bytes_stay_until_every_receiver_has_confirmed_the_change),
@@ -53,6 +54,8 @@ const CASES: [Case; 27] = [
     (Rule::GapsAreNoticed, log::the_last_change_gets_lost_and_the_torrent_learns_of_it_all_the_same),
     (Rule::OlderTrackersAreIgnored, presence::a_second_tracker_of_a_lower_epoch_is_overruled),
     (Rule::Repair, repairs::what_a_dead_torrent_held_gets_new_holders_once_it_is_gone_for_long_enough),
+    (Rule::UndeletedIsTriedAgain, undeleted::what_a_torrent_could_not_delete_is_deleted_later),
+    (Rule::UndeletedIsTriedAgain, undeleted::what_the_tracker_could_not_delete_is_deleted_later),
     (Rule::AboveEverySeen, presence::a_tracker_that_never_heard_of_another_with_its_epoch_goes_on_above_it),
     (Rule::LowerStepsDown, presence::a_second_tracker_of_a_higher_epoch_makes_the_first_step_down),
     (Rule::OwnEcho, presence::a_tracker_whose_hello_does_not_come_back_stops_deciding),

@@ -130,11 +130,15 @@ impl Holdings {
     }
 
     fn stage(&mut self, hash: Hash, size_bytes: u64, now: Moment) {
-        if self.held.insert(hash, Holding { size_bytes, staged_since: Some(now) }).is_none() {
-            self.used_bytes += size_bytes;
+        self.hold(hash, Holding { size_bytes, staged_since: Some(now) });
+        self.staged.insert(hash);
+    }
+
+    fn hold(&mut self, hash: Hash, holding: Holding) {
+        if self.held.insert(hash, holding).is_none() {
+            self.used_bytes += holding.size_bytes;
             self.digest.add_fragment(&hash);
         }
-        self.staged.insert(hash);
     }
 
     fn confirm(&mut self, hash: &Hash) {
@@ -252,6 +256,7 @@ impl Torrent {
     /// the torrent joins again. A join that is under way is not disturbed: it is followed by another, so that a disk that fails piece by
     /// piece does not keep the torrent from ever joining.
     pub(super) fn handle_damaged(&mut self, mut fragments: Vec<Hash>, now: Moment) {
+        fragments.iter().for_each(|hash| self.undeleted.forget(hash));
         fragments.retain(|hash| self.holdings.remove(hash));
         if fragments.is_empty() {
             return;
@@ -289,6 +294,40 @@ impl Torrent {
         let fragments: Vec<Hash> = fragments.filter(|hash| self.holdings.remove(hash)).copied().collect();
         if !fragments.is_empty() {
             self.commands.push_back(TorrentCommand::Delete { fragments });
+        }
+    }
+
+    /// The bytes are still here. Until they are tried again nobody counts on them.
+    pub(super) fn handle_not_deleted(&mut self, fragments: Vec<Hash>, now: Moment) {
+        self.undeleted.add(fragments, now, self.config.limits.retry_delay, &mut self.draw);
+    }
+
+    /// What could not be deleted goes now. What a file needs by now is held again, as after a start: the order to delete it may be out of date,
+    /// so the torrent joins, and is ordered anew or keeps it. One that is not registered does not know what is needed.
+    pub(super) fn poll_undeleted(&mut self, now: Moment) {
+        let mut left = self.undeleted.take_due(now);
+        left.retain(|fragment| !self.holdings.has(fragment));
+        let is_registered = self.membership.is_registered();
+        let (left, later): (Vec<Hash>, Vec<Hash>) = left
+            .into_iter()
+            .partition(|fragment| is_registered && !self.holdings.storing.contains_key(fragment));
+        self.handle_not_deleted(later, now);
+        let (needed, unused): (Vec<Hash>, Vec<Hash>) =
+            left.into_iter().partition(|fragment| self.view.fragment_bytes(fragment).is_some());
+        if !unused.is_empty() {
+            self.commands.push_back(TorrentCommand::Delete { fragments: unused });
+        }
+        if !needed.is_empty() {
+            self.hold_again(&needed);
+            self.join_now(now, "fragments that could not be deleted are still here");
+        }
+    }
+
+    fn hold_again(&mut self, fragments: &[Hash]) {
+        for fragment in fragments {
+            if let Some(size_bytes) = self.view.fragment_bytes(fragment) {
+                self.holdings.hold(*fragment, Holding { size_bytes, staged_since: None });
+            }
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::copies::Copies;
 use crate::ids::Draw;
 use crate::limits::TorrentLimits;
 use crate::time::Moment;
+use crate::undeleted::Undeleted;
 use crate::view::View;
 
 use fragments::Holdings;
@@ -79,6 +80,11 @@ pub enum TorrentInput {
         /// The fragments; those that are not here any more do not matter.
         fragments: Vec<Hash>,
     },
+    /// The disk did not delete these fragments: they are still in the torrent's store.
+    NotDeleted {
+        /// The fragments.
+        fragments: Vec<Hash>,
+    },
     /// Time has passed.
     Tick,
     /// The torrent shuts down.
@@ -111,6 +117,7 @@ pub struct Torrent {
     membership: Membership,
     log: Log,
     holdings: Holdings,
+    undeleted: Undeleted,
     draw: Draw,
     commands: VecDeque<TorrentCommand>,
     notices: VecDeque<Notice>,
@@ -132,6 +139,7 @@ impl Torrent {
             membership: Membership::default(),
             log: Log::default(),
             holdings: Holdings::new(stored),
+            undeleted: Undeleted::default(),
             draw: Draw::new(seed),
             commands: VecDeque::new(),
             notices: VecDeque::new(),
@@ -160,6 +168,7 @@ impl Torrent {
             }
             TorrentInput::Stored { fragment, result } => self.handle_stored(fragment, result, now),
             TorrentInput::Damaged { fragments } => self.handle_damaged(fragments, now),
+            TorrentInput::NotDeleted { fragments } => self.handle_not_deleted(fragments, now),
             TorrentInput::Tick => {}
             TorrentInput::ShutDown => self.handle_shut_down(),
         }
@@ -196,6 +205,7 @@ impl Torrent {
         self.poll_join(now);
         self.poll_log(now);
         self.poll_lease(now);
+        self.poll_undeleted(now);
         self.holdings.expire_reservations(now);
     }
 
@@ -203,7 +213,8 @@ impl Torrent {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Moment> {
         let gap = self.log.gap_deadline(&self.config.limits);
-        [self.membership.deadline(), gap, self.holdings.next_expiry()].into_iter().flatten().min()
+        let own = [self.holdings.next_expiry(), self.undeleted.next_due()];
+        [self.membership.deadline(), gap].into_iter().chain(own).flatten().min()
     }
 
     /// What to do next; none when all is done.
@@ -220,6 +231,12 @@ impl Torrent {
     #[must_use]
     pub fn stores(&self, fragment: &Hash) -> bool {
         self.holdings.has(fragment)
+    }
+
+    /// Whether a fragment that was given up is still in the own store, as far as is known here, because it could not be deleted.
+    #[must_use]
+    pub fn is_undeleted(&self, fragment: &Hash) -> bool {
+        !self.holdings.has(fragment) && self.undeleted.contains(fragment)
     }
 
     /// The view.

@@ -114,6 +114,11 @@ pub enum TrackerInput {
         /// The fragment.
         fragment: Hash,
     },
+    /// The disk did not delete these of the tracker's own bytes: they are still there.
+    NotDeleted {
+        /// The fragments.
+        fragments: Vec<Hash>,
+    },
     /// Time has passed.
     Tick,
     /// The tracker shuts down.
@@ -187,6 +192,7 @@ impl Tracker {
                 self.handle_fetched(fragment, &source, result, now);
             }
             TrackerInput::FragmentUnreadable { fragment } => self.handle_unreadable(fragment),
+            TrackerInput::NotDeleted { fragments } => self.handle_not_deleted(fragments, now),
             TrackerInput::Tick => {}
             TrackerInput::ShutDown => self.handle_shut_down(),
         }

@@ -21,6 +21,7 @@ impl Tracker {
             return;
         }
         self.poll_leftovers(now);
+        self.poll_undeleted(now);
         self.poll_repairs(now);
         while let Some((fragment, tries)) = self.distributions.waiting.take_due(now) {
             self.distributions.enqueue(fragment, tries);
@@ -250,6 +251,7 @@ impl Tracker {
     /// The tracker's own bytes turn out to be unreadable: they are forgotten, and nothing more is tried with them.
     pub(in crate::tracker) fn handle_unreadable(&mut self, fragment: Hash) {
         self.distributions.disown(&fragment);
+        self.distributions.undeleted.forget(&fragment);
         self.call_off(fragment);
         self.consider_repair(fragment);
     }

@@ -17,6 +17,7 @@ use protocol::{ClientId, Hash, Revision};
 use crate::limits::TrackerLimits;
 use crate::time::Moment;
 use crate::tracker::waiting::Waiting;
+use crate::undeleted::Undeleted;
 
 use flight::InFlight;
 
@@ -58,6 +59,8 @@ pub struct Distributions {
     releasable: BTreeMap<Hash, Revision>,
     returning: Option<Returning>,
     leftovers: Leftovers,
+    /// Own bytes that were let go of and are still on the disk.
+    undeleted: Undeleted,
     /// Whether the view that the tracker started with has no file: it may have lost what it was.
     may_have_forgotten: bool,
 }
@@ -152,7 +155,8 @@ impl Distributions {
         }
         let flights = self.in_flight.values().map(|flight| flight.deadline(limits)).min();
         let leftovers = (!self.leftovers.fragments.is_empty()).then_some(self.leftovers.until);
-        flights.into_iter().chain(self.waiting.next_due()).chain(leftovers).min()
+        let deletions = leftovers.into_iter().chain(self.undeleted.next_due());
+        flights.into_iter().chain(self.waiting.next_due()).chain(deletions).min()
     }
 
     fn enqueue(&mut self, fragment: Hash, tries: Tries) {

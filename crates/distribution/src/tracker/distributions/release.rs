@@ -97,6 +97,21 @@ impl Tracker {
         self.discard(unwanted);
     }
 
+    /// The bytes are still here. Until they are tried again nobody counts on them.
+    pub(in crate::tracker) fn handle_not_deleted(&mut self, fragments: Vec<Hash>, now: Moment) {
+        let delays = self.config.limits.retry_delay;
+        self.distributions.undeleted.add(fragments, now, delays, &mut self.draw);
+    }
+
+    /// What was let go of and could not be deleted goes now, as after a start: what lacks copies by now is worth more than its room.
+    pub(super) fn poll_undeleted(&mut self, now: Moment) {
+        let mut left = self.distributions.undeleted.take_due(now);
+        left.retain(|fragment| !self.distributions.owns(fragment));
+        left.iter().for_each(|fragment| self.distributions.borrow(*fragment));
+        let unwanted = self.take_up(left);
+        self.discard(unwanted);
+    }
+
     /// A torrent has joined: it holds what it listed and nothing else, whatever it said before. `expected` is what it held then, and what
     /// the files need that it brought.
     pub(in crate::tracker) fn torrent_registered(
