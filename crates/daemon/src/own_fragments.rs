@@ -68,6 +68,18 @@ impl OwnFragments {
         fragments
     }
 
+    /// Deletes fragments, and says how many were here.
+    ///
+    /// # Errors
+    /// If the disk does not: those that are still here, to be tried again.
+    pub fn delete(&self, mut fragments: Vec<Hash>) -> Result<usize, Vec<Hash>> {
+        self.stored.delete_batch(&fragments).map_err(|error| {
+            error!(fragments = fragments.len(), "not deleted, to be tried again: {error}");
+            fragments.retain(|hash| self.stored.contains(hash));
+            fragments
+        })
+    }
+
     fn refused(&self, fragment: &Hash, error: StoreReadError) -> ReadError {
         match error {
             StoreReadError::Missing(_) => ReadError::Missing,

@@ -265,15 +265,10 @@ impl EventLoop {
         Ok(())
     }
 
-    fn delete(&mut self, mut fragments: Vec<Hash>) {
-        let store = self.parts.store.fragments();
-        match store.delete_batch(&fragments) {
+    fn delete(&mut self, fragments: Vec<Hash>) {
+        match self.parts.own.delete(fragments) {
             Ok(count) => info!(fragments = count, "deleted"),
-            Err(error) => {
-                error!(fragments = fragments.len(), "not deleted, to be tried again: {error}");
-                fragments.retain(|fragment| store.contains(fragment));
-                self.handle(TorrentInput::NotDeleted { fragments });
-            }
+            Err(fragments) => self.handle(TorrentInput::NotDeleted { fragments }),
         }
     }
 

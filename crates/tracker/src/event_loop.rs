@@ -314,15 +314,10 @@ impl EventLoop {
         file.distinct_fragments().into_iter().filter(|hash| !is_safe(hash)).collect()
     }
 
-    fn delete(&mut self, mut fragments: Vec<Hash>) {
-        let store = self.parts.store.fragments();
-        match store.delete_batch(&fragments) {
+    fn delete(&mut self, fragments: Vec<Hash>) {
+        match self.parts.own.delete(fragments) {
             Ok(deleted) => debug!(deleted, "own copies deleted"),
-            Err(error) => {
-                error!(fragments = fragments.len(), "own copies not deleted, to be tried again: {error}");
-                fragments.retain(|fragment| store.contains(fragment));
-                self.not_deleted.extend(fragments);
-            }
+            Err(fragments) => self.not_deleted.extend(fragments),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bus::{Backoff, Delivery, Inbox, Message, SessionOptions};
+use bus::{Backoff, Delivery, Inbox, Message, Outbox, SessionOptions};
 use daemon::config::Common;
 use protocol::event::TrackerEvent;
 use protocol::{ClientId, Epoch, EventKind, Heard, InstanceId, decode};
@@ -46,11 +46,37 @@ impl OtherTracker {
 }
 
 impl Connector {
-    /// The highest epoch on the bus. What is retained was sent before the subscription, so it is here when the probe is.
+    /// The highest epoch on the bus, once no other tracker keeps this one from starting.
+    pub(crate) async fn look_for_another(&self, other: OtherTracker) -> Result<Epoch, ConnectError> {
+        let (outbox, mut inbox, mut seen) = self.ask_around().await?;
+        match (other, self.another(&seen)) {
+            (OtherTracker::Respect, Some((instance, epoch))) => {
+                return Err(ConnectError::AnotherTracker { instance, epoch });
+            }
+            (OtherTracker::Replace, Some((instance, epoch))) => {
+                warn!(%instance, %epoch, "replacing the tracker that is online");
+            }
+            (OtherTracker::Await, Some(_)) => {
+                info!("another tracker is online; standing by");
+                self.await_end(&mut inbox, &mut seen, Duration::ZERO).await?;
+            }
+            (OtherTracker::AwaitReturn, _) => {
+                info!("the other tracker may be on its way back; standing by");
+                self.await_end(&mut inbox, &mut seen, RETURN).await?;
+            }
+            (OtherTracker::Respect | OtherTracker::Replace | OtherTracker::Await, None) => {}
+        }
+        if let Err(error) = outbox.close().await {
+            warn!("{error}");
+        }
+        Ok(seen.epoch)
+    }
+
+    /// What is seen of other trackers. What is retained was sent before the subscription, so it is here when the probe is.
     ///
     /// But what is retained is not everywhere: the nodes of a RabbitMQ cluster retain each for themselves. A tracker that is online hears the
     /// probe as well, a hello below its own, and repeats its own to all. So where nothing tells of one, that answer is waited for.
-    pub(crate) async fn look_for_another(&self, other: OtherTracker) -> Result<Epoch, ConnectError> {
+    async fn ask_around(&self) -> Result<(Outbox, Inbox, Seen), ConnectError> {
         let topics = &self.common.topics;
         let suffix = format!("probe-{:08x}", fastrand::u32(..));
         let probe_id: ClientId = suffix.parse().expect("hex digits behind a word are a segment");
@@ -79,27 +105,7 @@ impl Connector {
             let Ok(delivery) = timeout_at(deadline, inbox.recv()).await else { break };
             seen.take(&self.common, &delivery?);
         }
-        match (other, self.another(&seen)) {
-            (OtherTracker::Respect, Some((instance, epoch))) => {
-                return Err(ConnectError::AnotherTracker { instance, epoch });
-            }
-            (OtherTracker::Replace, Some((instance, epoch))) => {
-                warn!(%instance, %epoch, "replacing the tracker that is online");
-            }
-            (OtherTracker::Await, Some(_)) => {
-                info!("another tracker is online; standing by");
-                self.await_end(&mut inbox, &mut seen, Duration::ZERO).await?;
-            }
-            (OtherTracker::AwaitReturn, _) => {
-                info!("the other tracker may be on its way back; standing by");
-                self.await_end(&mut inbox, &mut seen, RETURN).await?;
-            }
-            (OtherTracker::Respect | OtherTracker::Replace | OtherTracker::Await, None) => {}
-        }
-        if let Err(error) = outbox.close().await {
-            warn!("{error}");
-        }
-        Ok(seen.epoch)
+        Ok((outbox, inbox, seen))
     }
 
     /// The tracker that is online and is not an earlier run of this one.

@@ -71,14 +71,8 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     let (request, requests) = mpsc::channel(WAITING_QUESTIONS);
     let (own, damaged) = OwnFragments::new(store.fragments().clone(), metrics.clone());
     let reads = EndpointApi::new(catalog.clone(), Arc::new(own.clone()), ReadLimits::default());
-    let fetcher = Fetcher {
-        runtime: Handle::current(),
-        channels: Channels::default(),
-        writer: writer.clone(),
-        timeout: TrackerLimits::default().fetch_timeout,
-    };
     let uploads = UploadApi::new(
-        writer,
+        writer.clone(),
         store.fragments().clone(),
         config.fragment_size_bytes,
         request,
@@ -94,6 +88,12 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     let http = serve_http(&config.common, site).await?;
 
     let machine = machine(&config, &store, &endpoint)?;
+    let fetcher = Fetcher {
+        runtime: Handle::current(),
+        channels: Channels::default(),
+        writer,
+        timeout: machine.config().limits.fetch_timeout,
+    };
     let scrub = Scrub::start(own.clone(), store.meta().clone(), metrics.clone(), config.common.scrub)
         .map_err(|error| Failure::text(ExitCode::Failed, format!("no thread for the scrub: {error}")))?;
     let (online, is_online) = watch::channel(false);

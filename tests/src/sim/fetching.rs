@@ -13,9 +13,7 @@ use super::node::Node;
 
 /// How long a holder takes to give a fragment.
 const TAKES: Duration = Duration::from_millis(3);
-/// How long one is waited for that does not move.
-const TIMEOUT: Duration = Duration::from_secs(30);
-/// How often it is looked at meanwhile.
+/// How often one is looked at that does not move.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// A fragment on its way from a holder to the tracker.
@@ -43,8 +41,9 @@ impl Cluster {
         let now = self.local(tracker);
         let Some(Node::Tracker(node)) = self.nodes.get_mut(tracker) else { return Vec::new() };
         let at = node.fetches.iter().position(|fetch| fetch.done <= now).expect("a fetch that is due");
-        if self.paused.contains(&node.fetches[at].source) && now < node.fetches[at].began + TIMEOUT {
-            node.fetches[at].done = now + AGAIN;
+        let fetch = &mut node.fetches[at];
+        if self.paused.contains(&fetch.source) && now < fetch.began + node.config.limits.fetch_timeout {
+            fetch.done = now + AGAIN;
             return Vec::new();
         }
         let Fetch { fragment, source, .. } = node.fetches.remove(at);

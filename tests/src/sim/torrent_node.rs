@@ -339,9 +339,8 @@ impl TorrentNode {
                     // The view that no longer needs them is durable before they go.
                     self.flush()?;
                     self.fuse.point()?;
-                    let left = self.disk.volume.delete(&fragments, self.writes == Writes::Fail);
-                    let gone = fragments.iter().filter(|fragment| !left.contains(*fragment));
-                    self.gone_in_turn.extend(gone.clone());
+                    let (gone, left) = self.disk.volume.delete(&fragments, self.writes == Writes::Fail);
+                    self.gone_in_turn.extend(&gone);
                     self.deleted.extend(gone);
                     self.not_deleted.extend(left);
                     self.fuse.point()?;

@@ -380,9 +380,8 @@ impl TrackerNode {
             }
             TrackerCommand::Discard { fragments } => {
                 self.fuse.point()?;
-                let left = self.disk.volume.delete(&fragments, self.is_full);
-                let gone = fragments.iter().filter(|fragment| !left.contains(*fragment));
-                self.discarded.extend(gone.clone());
+                let (gone, left) = self.disk.volume.delete(&fragments, self.is_full);
+                self.discarded.extend(&gone);
                 self.deleted.extend(gone);
                 self.not_deleted.extend(left);
                 self.fuse.point()?;

@@ -92,9 +92,9 @@ impl Volume {
         is_stored
     }
 
-    /// Deletes fragments, on a disk that may be failing. Answers those that are still here; on a good disk that is none: a process whose
-    /// store is spoilt has ended before.
-    pub fn delete(&mut self, fragments: &[Hash], is_failing: bool) -> Vec<Hash> {
+    /// Deletes fragments, on a disk that may be failing. Answers those that are gone, and those that are still here; on a good disk that is
+    /// none: a process whose store is spoilt has ended before.
+    pub fn delete(&mut self, fragments: &[Hash], is_failing: bool) -> (Vec<Hash>, Vec<Hash>) {
         self.deletions += 1;
         let is_to_fail = is_failing && !self.deletions.is_multiple_of(DELETIONS);
         let is_deleted = match &self.store {
@@ -107,9 +107,8 @@ impl Volume {
         };
         if is_deleted {
             self.forget(fragments);
-            return Vec::new();
         }
-        fragments.iter().filter(|fragment| self.fragments.contains_key(*fragment)).copied().collect()
+        fragments.iter().copied().partition(|fragment| is_deleted || !self.fragments.contains_key(fragment))
     }
 
     /// Fragments that were found to be bad are set aside.

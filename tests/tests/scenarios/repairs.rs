@@ -19,6 +19,20 @@ fn distributed(seed: u64, torrents: &[&str], fragments: usize) -> (Cluster, Hash
     (cluster, file)
 }
 
+/// Four torrents, a file of one fragment, the fragment, and the three that hold it.
+fn with_three_copies_of_a_fragment(seed: u64) -> (Cluster, Hash, Hash, Vec<ClientId>) {
+    let config = distribution::TrackerConfig { copies: "3".parse().unwrap(), ..tracker_config() };
+    let mut cluster = Cluster::new(seed);
+    cluster.start_tracker(config);
+    ["t1", "t2", "t3", "t4"].into_iter().for_each(|id| cluster.start_torrent(id));
+    cluster.settle();
+    let file = cluster.put_random(1);
+    cluster.settle();
+    let (fragment, _) = cluster.tracker().view().fragments().next().unwrap();
+    let holders = cluster.tracker().view().holders(&fragment).cloned().collect();
+    (cluster, file, fragment, holders)
+}
+
 fn fewest(cluster: &Cluster, file: &Hash) -> usize {
     cluster.tracker().view().fewest_holders(file).unwrap()
 }
@@ -175,20 +189,11 @@ fn with_a_copy_everywhere_a_torrent_that_comes_gets_everything() {
 
 #[test]
 fn a_holder_that_has_lost_a_fragment_is_asked_to_join_again_and_another_gives_it() {
-    let config = distribution::TrackerConfig { copies: "3".parse().unwrap(), ..tracker_config() };
-    let mut cluster = Cluster::new(10);
-    cluster.start_tracker(config);
-    ["t1", "t2", "t3", "t4"].into_iter().for_each(|id| cluster.start_torrent(id));
-    cluster.settle();
-    let file = cluster.put_random(1);
-    cluster.settle();
-    let (fragment, _) = cluster.tracker().view().fragments().next().unwrap();
-    let holders: Vec<String> =
-        cluster.tracker().view().holders(&fragment).map(|holder| holder.as_str().to_owned()).collect();
+    let (mut cluster, file, fragment, holders) = with_three_copies_of_a_fragment(10);
     // Somebody's disk is not what its machine believes.
     let wrong = bytes::Bytes::from(vec![7; FRAGMENT_SIZE_BYTES as usize]);
-    cluster.torrent_node_mut(&holders[0]).disk.volume.fragments.insert(fragment, wrong);
-    cluster.crash(&holders[1]);
+    cluster.torrent_node_mut(holders[0].as_str()).disk.volume.fragments.insert(fragment, wrong);
+    cluster.crash(holders[1].as_str());
     cluster.run_for(LONG_ENOUGH);
     assert_eq!(fewest(&cluster, &file), 3);
     let is_right = |node: &TorrentNode| {
@@ -273,16 +278,8 @@ fn fewer_torrents_than_copies_do_not_hold_up_what_can_be_repaired() {
 
 /// A cluster in which a fragment of three copies has lost one, and the tracker has just asked somebody for it; and the file.
 fn fetching(seed: u64) -> (Cluster, Hash) {
-    let config = distribution::TrackerConfig { copies: "3".parse().unwrap(), ..tracker_config() };
-    let mut cluster = Cluster::new(seed);
-    cluster.start_tracker(config);
-    ["t1", "t2", "t3", "t4"].into_iter().for_each(|id| cluster.start_torrent(id));
-    cluster.settle();
-    let file = cluster.put_random(1);
-    cluster.settle();
-    let (fragment, _) = cluster.tracker().view().fragments().next().unwrap();
-    let gone = cluster.tracker().view().holders(&fragment).next().unwrap().clone();
-    cluster.crash(gone.as_str());
+    let (mut cluster, file, _, holders) = with_three_copies_of_a_fragment(seed);
+    cluster.crash(holders[0].as_str());
     cluster.run_until("a fetch", |cluster| !cluster.tracker_node().fetches.is_empty());
     (cluster, file)
 }

@@ -312,22 +312,21 @@ impl Torrent {
             .into_iter()
             .partition(|fragment| is_registered && !self.holdings.storing.contains_key(fragment));
         self.handle_not_deleted(later, now);
-        let (needed, unused): (Vec<Hash>, Vec<Hash>) =
-            left.into_iter().partition(|fragment| self.view.fragment_bytes(fragment).is_some());
+        let mut unused = Vec::new();
+        let mut is_needed = false;
+        for fragment in left {
+            if let Some(size_bytes) = self.view.fragment_bytes(&fragment) {
+                self.holdings.hold(fragment, Holding { size_bytes, staged_since: None });
+                is_needed = true;
+            } else {
+                unused.push(fragment);
+            }
+        }
         if !unused.is_empty() {
             self.commands.push_back(TorrentCommand::Delete { fragments: unused });
         }
-        if !needed.is_empty() {
-            self.hold_again(&needed);
+        if is_needed {
             self.join_now(now, "fragments that could not be deleted are still here");
-        }
-    }
-
-    fn hold_again(&mut self, fragments: &[Hash]) {
-        for fragment in fragments {
-            if let Some(size_bytes) = self.view.fragment_bytes(fragment) {
-                self.holdings.hold(*fragment, Holding { size_bytes, staged_since: None });
-            }
         }
     }
 }

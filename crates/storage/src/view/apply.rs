@@ -1,7 +1,6 @@
 //! What a change does to the entities.
 
-use std::collections::BTreeSet;
-use std::collections::btree_map::{BTreeMap, Entry};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use distribution::view::{Change, FileInfo, Registration};
@@ -263,20 +262,14 @@ impl Writing<'_> {
 
     /// A fragment as it is now; holders that have gone are forgotten on the occasion.
     fn fragment(&mut self, hash: &Hash) -> Result<&mut Option<FragmentEntity>, EngineError> {
-        let stored = match self.pending.fragments.get(hash) {
-            Some(_) => None,
-            None => self.stored_fragment(hash)?,
-        };
-        match self.pending.fragments.entry(*hash) {
-            Entry::Occupied(entry) => Ok(entry.into_mut()),
-            Entry::Vacant(entry) => {
-                let mut fragment = stored;
-                if let Some(fragment) = &mut fragment {
-                    fragment.holders.retain(|holder| self.known.live.contains(holder));
-                }
-                Ok(entry.insert(fragment))
+        if !self.pending.fragments.contains_key(hash) {
+            let mut fragment = self.stored_fragment(hash)?;
+            if let Some(fragment) = &mut fragment {
+                fragment.holders.retain(|holder| self.known.live.contains(holder));
             }
+            self.pending.fragments.insert(*hash, fragment);
         }
+        Ok(self.pending.fragments.entry(*hash).or_default())
     }
 
     fn fragment_or_new(&mut self, hash: &Hash, size_bytes: u64) -> Result<&mut FragmentEntity, EngineError> {
