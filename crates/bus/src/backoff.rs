@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 /// The delays between attempts: the first is short (a broker that merely restarts is soon back), the second is
-/// 2 s, each further one doubles, up to 60 s.
+/// 2 s, each further one doubles, up to 20 s: once a broker is back, everybody is within half a minute.
 ///
 /// 2 s is above the second for which NATS holds a client that reconnects too fast. Jitter keeps a hundred
 /// daemons from coming back in the same instant after a broker's restart.
@@ -20,7 +20,7 @@ impl Backoff {
     /// The least delay from the second attempt on.
     pub const MIN: Duration = Duration::from_secs(2);
     /// The longest delay.
-    pub const MAX: Duration = Duration::from_secs(60);
+    pub const MAX: Duration = Duration::from_secs(20);
 
     /// No attempt has failed yet.
     #[must_use]
@@ -59,17 +59,17 @@ mod tests {
     }
 
     #[test]
-    fn the_first_attempt_comes_quickly_and_then_delays_double_to_a_minute() {
-        assert_eq!(delays(0), [0.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]);
+    fn the_first_attempt_comes_quickly_and_then_delays_double_to_twenty_seconds() {
+        assert_eq!(delays(0), [0.0, 2.0, 4.0, 8.0, 16.0, 20.0, 20.0, 20.0]);
     }
 
     #[test]
     fn jitter_spreads_the_delays_but_keeps_them_within_the_limits() {
-        assert_eq!(delays(u32::MAX), [0.5, 3.0, 6.0, 12.0, 24.0, 45.0, 45.0, 45.0]);
+        assert_eq!(delays(u32::MAX), [0.5, 3.0, 6.0, 12.0, 15.0, 15.0, 15.0, 15.0]);
     }
 
     #[test]
-    fn however_many_attempts_fail_no_delay_is_longer_than_a_minute() {
+    fn however_many_attempts_fail_no_delay_is_longer_than_twenty_seconds() {
         let mut backoff = Backoff { attempts: u32::MAX - 1 };
         for _ in 0..4 {
             assert_eq!(backoff.next_delay(0), Backoff::MAX);

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use protocol::event::{TorrentEnvelope, TorrentEvent, TrackerEnvelope, TrackerEvent};
 use protocol::{ClientId, EndpointUri, Epoch, Hash, InstanceId, Revision};
 
+use crate::torrent::RememberedTracker;
 use crate::view::{Change, ChangeError};
 
 /// To whom a tracker speaks.
@@ -108,6 +109,8 @@ pub enum TrackerCommand {
         /// Why.
         reason: RequestRefused,
     },
+    /// Nobody will come who needs own fragments that no file of the view needs: they are leftovers from here on, also after a restart.
+    LeftoversDecided,
     /// Stop: another tracker is in charge.
     StepDown {
         /// Its run.
@@ -130,12 +133,8 @@ pub enum TorrentCommand {
     },
     /// Remember the tracker that is in charge: events of a lower epoch are ignored from now on, also after a restart.
     RememberTracker {
-        /// Its epoch.
-        epoch: Epoch,
-        /// Its run.
-        instance: InstanceId,
-        /// How many copies it aims at, if told (0 means every torrent).
-        copies: Option<u64>,
+        /// What to remember in place of what was remembered before.
+        tracker: RememberedTracker,
     },
     /// Publish an event, on the shared topic or on this torrent's direct one.
     Say {

@@ -22,6 +22,8 @@ pub enum Rule {
     Tombstones,
     /// S7: a tombstone proves nothing of what another tracker has accepted since.
     TombstonesExpire,
+    /// S7: a torrent tells which tracker has registered it last.
+    OtherTrackersAreTold,
     /// S8: what the tracker does not know is adopted.
     UnknownIsAdopted,
     /// S9: what an inventory does not list is not there.
@@ -30,6 +32,8 @@ pub enum Rule {
     InventoryIsProven,
     /// S10: older starts of a torrent are not listened to.
     OlderStartsAreIgnored,
+    /// S10: what a torrent said before it joined again is not listened to.
+    EarlierRegistrationsAreIgnored,
     /// S11: an answer counts only for what it answers.
     AnswersMatch,
     /// S12: who has something staged asks until it is answered.
@@ -60,7 +64,7 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 26] = [
         Self::NeededAgainStays,
         Self::StagedStays,
         Self::VotesOfRegisteredStarts,
@@ -68,10 +72,12 @@ impl Rule {
         Self::OrdersNeedProof,
         Self::Tombstones,
         Self::TombstonesExpire,
+        Self::OtherTrackersAreTold,
         Self::UnknownIsAdopted,
         Self::InventoryDecides,
         Self::InventoryIsProven,
         Self::OlderStartsAreIgnored,
+        Self::EarlierRegistrationsAreIgnored,
         Self::AnswersMatch,
         Self::StagedAsks,
         Self::RepeatsAreAnswered,

@@ -140,7 +140,8 @@ pub fn decode(topics: &Topics, limits: &Limits, topic: &str, payload: &[u8]) -> 
                 (Some(client), _) | (None, Some(client)) => client,
                 (None, None) => return Err(DecodeError::Unattributed { kind }),
             };
-            let issuer = Issuer { client, instance: envelope.instance, incarnation: envelope.incarnation };
+            let TorrentEnvelope { instance, incarnation, registration, .. } = envelope;
+            let issuer = Issuer { client, instance, incarnation, registration };
             let (event_id, in_reply_to) = (envelope.event_id, envelope.in_reply_to);
             Ok(Heard::Torrent { event_id, in_reply_to, issuer, direct, event })
         }

@@ -63,6 +63,7 @@ impl Strangers {
             client_identifier: Some(self.client()),
             instance: Some(InstanceId(self.guid())),
             incarnation: Some(Incarnation(1)),
+            registration: None,
             in_reply_to: None,
         }
     }

@@ -122,8 +122,26 @@ guid! {
 }
 
 guid! {
-    /// `Instance`. Of a torrent: made once with its data directory. Of a tracker: made anew for every connection to the bus.
+    /// `Instance`. Of a torrent: made once with its data directory. Of a tracker: made anew for every connection to the bus, and all that
+    /// come from one data directory begin alike.
     InstanceId
+}
+
+impl InstanceId {
+    /// Stands for a tracker that knows only the specification, which has none.
+    pub const NONE: Self = Self(Uuid::nil());
+
+    /// A new one of the same tracker: its first half stays, so that every one of them is known again, whatever a broker has kept.
+    #[must_use]
+    pub fn renewed(self, random: Uuid) -> Self {
+        Self(Uuid::from_u64_pair(self.0.as_u64_pair().0, random.as_u64_pair().1))
+    }
+
+    /// Whether both are of one tracker, with one data directory.
+    #[must_use]
+    pub fn is_kin(self, other: Self) -> bool {
+        self.0.as_u64_pair().0 == other.0.as_u64_pair().0
+    }
 }
 
 macro_rules! counter {
@@ -163,6 +181,18 @@ macro_rules! counter {
 counter! {
     /// `Epoch`: grows by one with every connection of a tracker to the bus; of two trackers the one with the higher epoch is right.
     Epoch
+}
+
+impl Epoch {
+    /// Nobody connects more often than this, also if its epochs are milliseconds since 1970.
+    const BELIEVABLE_LEAP: u64 = 1 << 48;
+
+    /// Whether a tracker may have come to this epoch, as seen by who knows of `known` as the highest. One that is far above would, once it is
+    /// believed, leave no epoch for anybody after it.
+    #[must_use]
+    pub const fn is_believable_after(self, known: Self) -> bool {
+        self.0 <= known.0.saturating_add(Self::BELIEVABLE_LEAP)
+    }
 }
 
 counter! {

@@ -34,6 +34,7 @@ pub async fn open(
         client_identifier: Some(client),
         instance: Some(instance),
         incarnation: Some(incarnation),
+        registration: None,
         in_reply_to: None,
     };
     let body = ClientGoodbye { reason: Some(reason::CONNECTION_LOST.to_owned()) };

@@ -22,7 +22,7 @@ use distribution::{Torrent, TorrentCommand, TorrentInput};
 use endpoint::{Feed, Question};
 use protocol::event::TorrentEvent;
 use protocol::{EventId, Hash, Revision, encode_torrent};
-use storage::{FragmentWriter, Store, meta};
+use storage::{FragmentWriter, Store};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, error, info, warn};
@@ -30,6 +30,7 @@ use tracing::{debug, error, info, warn};
 use crate::catalog::TorrentCatalog;
 use crate::config::Config;
 use crate::connection::{self, Appearance};
+use crate::remembered;
 
 /// Inputs taken before what follows from them is carried out.
 const BATCH: usize = 256;
@@ -217,13 +218,9 @@ impl EventLoop {
                     self.gathered_revision = Some(revision);
                     self.write_at.get_or_insert_with(|| Instant::now() + GATHERING);
                 }
-                TorrentCommand::RememberTracker { epoch, instance, copies } => {
-                    let meta = self.parts.store.meta();
-                    let copies = copies.map_or(Ok(()), |copies| meta.set(meta::COPIES, &copies));
-                    copies
-                        .and_then(|()| meta.set(meta::SEEN_EPOCH, &epoch.0))
-                        .and_then(|()| meta.set(meta::SEEN_TRACKER, &instance.0))
-                        .map_err(|error| Failure::new(ExitCode::Store, error))?;
+                TorrentCommand::RememberTracker { tracker } => {
+                    let kept = remembered::keep(self.parts.store.meta(), &tracker);
+                    kept.map_err(|error| Failure::new(ExitCode::Store, error))?;
                     must_flush = true;
                 }
                 TorrentCommand::Say { direct, envelope, event } => {

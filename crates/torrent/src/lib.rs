@@ -6,6 +6,7 @@ mod catalog;
 pub mod config;
 mod connection;
 mod event_loop;
+mod remembered;
 mod run;
 
 pub use run::run;

@@ -12,16 +12,16 @@ use daemon::serving::Serving;
 use daemon::start::{advertised, listen, open_store, serve_http};
 use daemon::turns::on_own_thread;
 use daemon::{ExitCode, Failure, OwnFragments, Shutdown, Supervisor, logging};
-use distribution::torrent::RememberedTracker;
 use distribution::{Torrent, TorrentConfig};
 use endpoint::{ByteStreamApi, CatalogHandle, EndpointApi, ReadLimits, Services};
-use protocol::{ClientId, Epoch, Incarnation, InstanceId};
+use protocol::{ClientId, Incarnation, InstanceId};
 use storage::{FragmentWriter, Store, meta};
 use tracing::info;
 
 use crate::config::{Arguments, Config};
 use crate::connection::Appearance;
 use crate::event_loop::{EventLoop, Parts};
+use crate::remembered;
 
 /// Questions to the event loop that may wait.
 const WAITING_QUESTIONS: usize = 64;
@@ -130,12 +130,7 @@ fn machine(
     let capacity_bytes = config
         .capacity_bytes
         .unwrap_or_else(|| fragments.used_bytes().saturating_add(fragments.free_bytes()));
-    let meta = store.meta();
-    let remembered = RememberedTracker {
-        epoch: Epoch(meta.get(meta::SEEN_EPOCH).map_err(|error| unusable(&error))?.unwrap_or(0)),
-        instance: meta.get(meta::SEEN_TRACKER).map_err(|error| unusable(&error))?.map(InstanceId),
-        copies: meta.get(meta::COPIES).map_err(|error| unusable(&error))?,
-    };
+    let remembered = remembered::load(store.meta()).map_err(|error| unusable(&error))?;
     let config = TorrentConfig {
         client: appearance.client.clone(),
         instance: appearance.instance,

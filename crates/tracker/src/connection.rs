@@ -109,7 +109,12 @@ impl Connector {
     /// Whether an instance is an earlier connection of this very tracker: its data directory is ours alone, so that one is over even if
     /// nobody could say its goodbye.
     pub(crate) fn is_our_ghost(&self, instance: InstanceId) -> bool {
-        matches!(self.store.meta().get(meta::TRACKER_INSTANCE), Ok(Some(last)) if is_kin(instance.0, last))
+        matches!(self.store.meta().get(meta::TRACKER_INSTANCE), Ok(Some(last)) if instance.is_kin(InstanceId(last)))
+    }
+
+    /// The epoch of the last connection.
+    pub(crate) fn own_epoch(&self) -> Epoch {
+        Epoch(self.store.meta().get(meta::EPOCH).ok().flatten().unwrap_or(0))
     }
 
     /// One more than every epoch seen here and there, durable before anybody hears of it.
@@ -119,7 +124,8 @@ impl Connector {
         let own = meta.get(meta::EPOCH).map_err(|error| unusable(&error))?.unwrap_or(0);
         let epoch = Epoch(own).max(seen).next();
         let last = meta.get(meta::TRACKER_INSTANCE).map_err(|error| unusable(&error))?;
-        let instance = InstanceId(last.map_or_else(random_uuid, |last| kin(last, random_uuid())));
+        let instance =
+            last.map_or_else(|| InstanceId(random_uuid()), |last| InstanceId(last).renewed(random_uuid()));
         let is_due = meta.get(meta::OTHERS_DECIDED).map_err(|error| unusable(&error))?.unwrap_or(0) != 0;
         let others_decided = is_due || seen > Epoch(own);
         meta.set(meta::OTHERS_DECIDED, &u64::from(others_decided)).map_err(|error| unusable(&error))?;
@@ -195,14 +201,4 @@ pub(crate) fn probe(size_bytes: usize) -> bytes::Bytes {
 
 fn random_uuid() -> Uuid {
     uuid::Builder::from_random_bytes(fastrand::u128(..).to_be_bytes()).into_uuid()
-}
-
-/// A new instance of the same tracker. The first half of all its instances is the same, so that it knows every one of them again, whatever
-/// a broker has kept.
-fn kin(last: Uuid, random: Uuid) -> Uuid {
-    Uuid::from_u64_pair(last.as_u64_pair().0, random.as_u64_pair().1)
-}
-
-fn is_kin(one: Uuid, other: Uuid) -> bool {
-    one.as_u64_pair().0 == other.as_u64_pair().0
 }

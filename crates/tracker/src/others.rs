@@ -89,7 +89,7 @@ impl Connector {
         let (outbox, mut inbox) = bus::open(options).await?;
         let sent = Instant::now();
         outbox.publish(Message::new(probe_topic.clone(), probe(0)));
-        let mut seen = Seen::default();
+        let mut seen = Seen::by(self.own_epoch());
         let swallowed =
             || ConnectError::Swallowed { what: "an event", topic: probe_topic.clone(), size_bytes: 100 };
         loop {
@@ -147,14 +147,21 @@ impl Connector {
 }
 
 /// What the presence topics say.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Seen {
+    /// The epoch of this tracker's last connection.
+    own: Epoch,
+    /// The highest that is believable.
     epoch: Epoch,
     hello: Option<(InstanceId, Epoch)>,
     goodbye: Option<InstanceId>,
 }
 
 impl Seen {
+    const fn by(own: Epoch) -> Self {
+        Self { own, epoch: Epoch(0), hello: None, goodbye: None }
+    }
+
     fn take(&mut self, common: &Common, delivery: &Delivery) {
         let Ok(Heard::Tracker { envelope, direct: false, event }) =
             decode(&common.topics, &common.limits, &delivery.topic, &delivery.payload)
@@ -162,6 +169,10 @@ impl Seen {
             return;
         };
         let epoch = envelope.epoch.unwrap_or_default();
+        if !epoch.is_believable_after(self.own) {
+            warn!(%epoch, topic = delivery.topic, "no tracker comes to such an epoch: it is not listened to");
+            return;
+        }
         self.epoch = self.epoch.max(epoch);
         if let TrackerEvent::TrackerHello(_) = event {
             self.hello = envelope.instance.map(|instance| (instance, epoch));

@@ -17,7 +17,7 @@ use distribution::{Tracker, TrackerConfig};
 use endpoint::client::Channels;
 use endpoint::{ByteStreamApi, CatalogHandle, EndpointApi, ReadLimits, Services};
 use protocol::EndpointUri;
-use storage::{FragmentWriter, Store};
+use storage::{FragmentWriter, Store, meta};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tracing::info;
@@ -142,7 +142,16 @@ fn machine(config: &Config, store: &Store, endpoint: &EndpointUri) -> Result<Tra
     let unusable = |error: &dyn std::fmt::Display| Failure::text(ExitCode::Store, error);
     let view = store.view().load().map_err(|error| unusable(&error))?;
     let inventory: Result<Vec<_>, _> = store.fragments().inventory().collect();
-    let own = inventory.map_err(|error| unusable(&error))?.into_iter().map(|(hash, _)| hash);
+    let inventory = inventory.map_err(|error| unusable(&error))?;
+    let meta = store.meta();
+    let remembered = meta.get(meta::VIEW_FORGOTTEN).map_err(|error| unusable(&error))?.unwrap_or(0) != 0;
+    let may_have_forgotten = remembered || Tracker::may_have_forgotten(&view, inventory.len());
+    if may_have_forgotten && !remembered {
+        // Before anything is accepted into the view that is empty now.
+        meta.set(meta::VIEW_FORGOTTEN, &1).map_err(|error| unusable(&error))?;
+        store.flush().map_err(|error| unusable(&error))?;
+    }
+    let own = inventory.into_iter().map(|(hash, _)| hash);
     let mut limits = TrackerLimits::default();
     limits.fragments_in_flight = config.fragments_in_flight.unwrap_or(limits.fragments_in_flight);
     let machine_config = TrackerConfig {
@@ -156,7 +165,7 @@ fn machine(config: &Config, store: &Store, endpoint: &EndpointUri) -> Result<Tra
         require_direct: config.require_direct,
     };
     let seed = fastrand::u128(..).to_be_bytes();
-    Tracker::new(machine_config, view, own, seed).map_err(|error| {
+    Tracker::new(machine_config, view, own, may_have_forgotten, seed).map_err(|error| {
         Failure::text(
             ExitCode::Usage,
             format!("{error}: start with the --fragment-size that this data directory has, or use another --data-dir"),

@@ -103,6 +103,7 @@ impl SpecTorrent {
                     features: Features::NONE,
                     seen_epoch: None,
                     seen_instance: None,
+                    registered_by: None,
                     capacity_bytes: None,
                     zone: None,
                 };
@@ -180,6 +181,7 @@ impl SpecTorrent {
             client_identifier: Some(self.id.clone()),
             instance: None,
             incarnation: None,
+            registration: None,
             in_reply_to: None,
         };
         let payload = protocol::encode_torrent(&envelope, &event);

@@ -209,6 +209,7 @@ impl TorrentNode {
             client_identifier: Some(self.id.clone()),
             instance: Some(self.disk.instance),
             incarnation: Some(self.disk.incarnation),
+            registration: None,
             in_reply_to: None,
         };
         let goodbye = ClientGoodbye { reason: Some(reason::CONNECTION_LOST.to_owned()) };
@@ -319,9 +320,9 @@ impl TorrentNode {
         for command in commands {
             match command {
                 TorrentCommand::Persist { changes, revision } => self.write(changes, revision),
-                TorrentCommand::RememberTracker { epoch, instance, copies } => {
+                TorrentCommand::RememberTracker { tracker } => {
                     self.fuse.point()?;
-                    self.remember(RememberedTracker { epoch, instance: Some(instance), copies });
+                    self.remember(tracker);
                     must_flush = true;
                 }
                 TorrentCommand::Say { direct, envelope, event } => {

@@ -21,8 +21,12 @@ use super::volume::Volume;
 pub struct TrackerDisk {
     /// The highest epoch used.
     pub epoch: Epoch,
+    /// The instance of the last connection.
+    pub instance: Option<InstanceId>,
     /// Whether another tracker was in charge and what was deleted before is not forgotten yet.
     pub others_decided: bool,
+    /// Whether the view that own fragments belonged to was lost, and not everybody had time to bring it back.
+    pub has_forgotten: bool,
     /// The view and the tracker's own fragments.
     pub volume: Volume,
 }
@@ -105,7 +109,9 @@ impl TrackerNode {
     pub fn start(&mut self, rng: &mut Rng) {
         self.disk.volume.restart();
         let own: Vec<Hash> = self.disk.volume.fragments.keys().copied().collect();
-        let machine = Tracker::new(self.config.clone(), self.disk.volume.view.clone(), own, rng.bytes());
+        let view = self.disk.volume.view.clone();
+        self.disk.has_forgotten |= Tracker::may_have_forgotten(&view, own.len());
+        let machine = Tracker::new(self.config.clone(), view, own, self.disk.has_forgotten, rng.bytes());
         self.machine = Some(machine.expect("a view with the configured fragment size"));
         self.checked = None;
         self.stepped_down = None;
@@ -149,7 +155,9 @@ impl TrackerNode {
     pub fn next_presence(&mut self, seen: Epoch, rng: &mut Rng) -> (Epoch, InstanceId, bool) {
         self.disk.others_decided |= seen > self.disk.epoch;
         self.disk.epoch = self.disk.epoch.max(seen).next();
-        let instance = InstanceId(Uuid::from_bytes(rng.bytes()));
+        let random = Uuid::from_bytes(rng.bytes());
+        let instance = self.disk.instance.map_or(InstanceId(random), |last| last.renewed(random));
+        self.disk.instance = Some(instance);
         self.instance = Some(instance);
         (self.disk.epoch, instance, self.disk.others_decided)
     }
@@ -309,6 +317,7 @@ impl TrackerNode {
                     self.disk.volume.write(changes, revision);
                 }
                 TrackerCommand::RememberEpoch { epoch } => epoch_used = Some(epoch),
+                TrackerCommand::LeftoversDecided => self.disk.has_forgotten = false,
                 TrackerCommand::Say { .. }
                 | TrackerCommand::Deliver { .. }
                 | TrackerCommand::Discard { .. }
@@ -344,7 +353,9 @@ impl TrackerNode {
         now: Moment,
     ) -> Result<(), Blown> {
         match command {
-            TrackerCommand::Persist { .. } | TrackerCommand::RememberEpoch { .. } => {}
+            TrackerCommand::Persist { .. }
+            | TrackerCommand::RememberEpoch { .. }
+            | TrackerCommand::LeftoversDecided => {}
             TrackerCommand::Say { to, envelope, event } => {
                 self.fuse.point()?;
                 let durable = self.disk.volume.view.revision();

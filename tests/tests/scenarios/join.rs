@@ -221,6 +221,39 @@ pub fn what_an_older_incarnation_said_late_is_ignored() {
 }
 
 #[test]
+pub fn what_it_said_before_it_joined_again_is_ignored() {
+    let mut cluster = Cluster::with_torrents(18, &["t1", "t2"]);
+    let content = cluster.rng.content(3 * 1024);
+    let file = cluster.put(content.clone());
+    cluster.settle();
+    let said = cluster.broker.trace.iter().filter(|message| message.from == client("t1"));
+    let obtained: Vec<_> = said
+        .filter(|message| message.kind == Some(EventKind::FragmentDistributionObtained))
+        .map(|message| (message.topic.clone(), message.payload.clone()))
+        .collect();
+    assert_eq!(obtained.len(), 3);
+    cluster.remove(file);
+    cluster.settle();
+    cluster.cut("t1");
+    cluster.run_for(Duration::from_secs(1));
+    cluster.connect(&client("t1"));
+    cluster.settle();
+    // The same fragments again, which do not come to t1. What it said of them then comes once more.
+    cluster.broker.faults.rules =
+        vec![Rule::lose(EventKind::FragmentDistributionDelivered).to(&client("t1"))];
+    cluster.put(content);
+    cluster.run_for(Duration::from_millis(100));
+    for (topic, payload) in obtained {
+        cluster.publish(&client("t1"), vec![mds_tests::sim::Publication { topic, payload, retain: false }]);
+    }
+    cluster.run_for(Duration::from_millis(50));
+    assert!(cluster.tracker().view().inventory(&client("t1")).is_empty());
+    cluster.broker.faults.rules.clear();
+    cluster.settle();
+    assert_eq!(cluster.tracker().view().fewest_holders(&file), Some(2));
+}
+
+#[test]
 fn no_more_torrents_than_allowed_join_at_once() {
     let mut cluster = Cluster::new(15);
     let mut config = tracker_config();

@@ -94,12 +94,14 @@ fn client_join_alternative_3_denied_for_another_hash_algorithm() {
         zone: None,
         seen_epoch: None,
         seen_instance: None,
+        registered_by: None,
     };
     let envelope = TorrentEnvelope {
         event_id: EventId(Uuid::from_u128(1)),
         client_identifier: Some(client("t1")),
         instance: None,
         incarnation: None,
+        registration: None,
         in_reply_to: None,
     };
     let payload = protocol::encode_torrent(&envelope, &TorrentEvent::from(request));
@@ -135,6 +137,7 @@ fn client_join_alternative_3_denied_while_another_data_directory_uses_the_identi
         client_identifier: Some(client("t1")),
         instance: Some(InstanceId(Uuid::from_u128(2))),
         incarnation: Some(protocol::Incarnation(1)),
+        registration: None,
         in_reply_to: None,
     };
     let asked = cluster.heard().find_map(|(_, heard)| match heard {

@@ -104,6 +104,7 @@ fn the_heartbeat_of_a_stranger_is_answered_by_a_hello_to_it_alone() {
         client_identifier: Some(client("stranger")),
         instance: Some(InstanceId(Uuid::from_u128(2))),
         incarnation: Some(Incarnation(1)),
+        registration: None,
         in_reply_to: None,
     };
     let heartbeat = ClientHeartbeat {
@@ -180,6 +181,7 @@ fn heartbeat_of_t1(cluster: &mut Cluster, number: u128, change: impl FnOnce(&mut
         client_identifier: Some(client("t1")),
         instance: Some(node.disk.instance),
         incarnation: Some(node.disk.incarnation),
+        registration: None,
         in_reply_to: None,
     };
     let payload = protocol::encode_torrent(&envelope, &TorrentEvent::from(heartbeat));

@@ -326,6 +326,28 @@ pub fn the_will_of_an_earlier_connection_is_not_the_goodbye_of_this_one() {
     assert!(cluster.torrent("t1").is_registered());
 }
 
+#[test]
+fn an_epoch_that_no_tracker_comes_to_is_not_believed() {
+    let mut cluster = Cluster::with_torrents(15, &["t1"]);
+    let own = remembered(&cluster).epoch;
+    let envelope = protocol::event::TrackerEnvelope {
+        event_id: protocol::EventId(uuid::Uuid::from_u128(1)),
+        epoch: Some(Epoch(i64::MAX as u64)),
+        instance: Some(protocol::InstanceId(uuid::Uuid::from_u128(2))),
+        revision: None,
+        in_reply_to: None,
+    };
+    let hello = TrackerEvent::from(protocol::event::TrackerHello::default());
+    let payload = protocol::encode_tracker(&envelope, &hello);
+    let publication = Publication { topic: "tracker/hello".into(), payload, retain: false };
+    cluster.publish(&client("stranger"), vec![publication]);
+    let file = cluster.put_random(2);
+    cluster.settle();
+    assert_eq!(cluster.tracker().view().fewest_holders(&file), Some(1));
+    assert_eq!(cluster.tracker_node().stepped_down, None);
+    assert_eq!(remembered(&cluster).epoch, own);
+}
+
 /// A tracker that has lost its disk, on a broker that has forgotten the one before it: it cannot know that there was one.
 fn start_without_memory(cluster: &mut Cluster) {
     cluster.broker.forget_retained();

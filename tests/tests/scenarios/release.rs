@@ -135,7 +135,28 @@ pub fn own_bytes_of_a_file_that_only_a_torrent_remembers_stay_until_it_is_back()
     cluster.broker.faults.rules.clear();
     cluster.restart("tracker");
     cluster.run_for(Duration::from_secs(20));
+    // That its view is not empty any more does not bring back what it has forgotten.
+    let other = cluster.put_random(2);
+    cluster.crash("tracker");
+    cluster.restart("tracker");
+    cluster.run_for(Duration::from_secs(20));
     cluster.restart("t1");
     cluster.settle();
     assert_eq!(cluster.tracker().view().fewest_holders(&file), Some(1));
+    assert_eq!(cluster.tracker().view().fewest_holders(&other), Some(1));
+}
+
+#[test]
+fn once_everybody_had_time_to_come_back_what_no_file_needs_goes() {
+    let mut cluster = Cluster::with_torrents(42, &["t1"]);
+    cluster.crash("tracker");
+    let leftover = bytes::Bytes::from_static(b"of an upload that did not end");
+    cluster.tracker_node_mut().disk.volume.fragments.insert(protocol::Hash::of(&leftover), leftover);
+    cluster.restart("tracker");
+    cluster.run_for(Duration::from_secs(5));
+    assert!(cluster.tracker_node().disk.has_forgotten);
+    cluster.settle();
+    cluster.run_for(tracker_config().repair_after + Duration::from_secs(30));
+    assert!(!cluster.tracker_node().disk.has_forgotten);
+    assert!(cluster.tracker_node().disk.volume.fragments.is_empty());
 }

@@ -210,6 +210,52 @@ pub fn what_another_tracker_accepted_meanwhile_stays_although_it_was_deleted_bef
     assert!(cluster.tracker().view().orders().tombstones.files().is_empty());
 }
 
+/// The other tracker came to the same epoch, and nothing is retained that tells of it. Which of the two has the higher instance is drawn.
+#[test]
+pub fn it_stays_also_where_only_the_torrents_know_of_the_other_tracker() {
+    for seed in 40..46 {
+        let mut cluster = Cluster::with_torrents(seed, &["t1", "t2"]);
+        let content = Content::new(vec![7; 3000], FRAGMENT_SIZE_BYTES);
+        cluster.upload(content.clone());
+        cluster.settle();
+        cluster.remove(content.hash());
+        cluster.settle();
+        cluster.crash("tracker");
+        let disk = std::mem::take(&mut cluster.tracker_node_mut().disk);
+        cluster.restart("tracker");
+        cluster.settle();
+        cluster.upload(content.clone());
+        cluster.settle();
+        assert!(cluster.tracker_node().disk.volume.fragments.is_empty());
+        cluster.crash("tracker");
+        cluster.broker.forget_retained();
+        cluster.tracker_node_mut().disk = disk;
+        cluster.restart("tracker");
+        cluster.settle();
+        assert_eq!(cluster.tracker().view().fewest_holders(&content.hash()), Some(2), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_tracker_that_only_lost_its_connection_forgets_no_deletion() {
+    let mut cluster = Cluster::with_torrents(47, &["t1", "t2"]);
+    let file = cluster.put_random(3);
+    cluster.settle();
+    cluster.remove(file);
+    cluster.settle();
+    let id = cluster.tracker_id();
+    for _ in 0..2 {
+        cluster.cut("tracker");
+        cluster.broker.forget_retained();
+        cluster.connect(&id);
+        cluster.settle();
+    }
+    cluster.crash("tracker");
+    cluster.restart("tracker");
+    cluster.settle();
+    assert!(cluster.tracker().view().orders().tombstones.files().contains(&file));
+}
+
 #[test]
 pub fn what_is_uploaded_while_its_deletion_is_not_carried_out_yet_is_not_deleted() {
     let mut cluster = Cluster::with_torrents(32, &["t1"]);

@@ -13,7 +13,7 @@ use super::{
 /// A rule, and what goes wrong without it.
 type Case = (Rule, fn());
 
-const CASES: [Case; 29] = [
+const CASES: [Case; 31] = [
     (Rule::StagedStays, failures::a_lost_obtained_is_said_again_with_the_next_heartbeats),
     (Rule::VotesOfRegisteredStarts, failures::an_obtained_of_before_the_disk_was_lost_does_not_count),
     (Rule::ReleaseWhenConfirmed, release::the_bytes_stay_until_every_receiver_has_confirmed_the_change),
@@ -23,6 +23,7 @@ const CASES: [Case; 29] = [
         Rule::TombstonesExpire,
         removal::what_another_tracker_accepted_meanwhile_stays_although_it_was_deleted_before,
     ),
+    (Rule::OtherTrackersAreTold, removal::it_stays_also_where_only_the_torrents_know_of_the_other_tracker),
     (
         Rule::NeededAgainStays,
         removal::what_is_uploaded_while_its_deletion_is_not_carried_out_yet_is_not_deleted,
@@ -39,6 +40,7 @@ const CASES: [Case; 29] = [
     (Rule::InventoryDecides, join_conflicts::what_a_torrent_does_not_list_it_does_not_have),
     (Rule::InventoryIsProven, damage::what_a_join_lists_is_proven_only_by_the_heartbeat_after_it),
     (Rule::OlderStartsAreIgnored, join::what_an_older_incarnation_said_late_is_ignored),
+    (Rule::EarlierRegistrationsAreIgnored, join::what_it_said_before_it_joined_again_is_ignored),
     (Rule::AnswersMatch, join::an_answer_to_an_earlier_request_is_not_taken_for_the_answer_to_this_one),
     (
         Rule::AnswersMatch,

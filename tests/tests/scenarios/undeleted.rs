@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use mds_tests::sim::{Cluster, Writes, client};
+use mds_tests::sim::{Cluster, Rule, Writes, client};
+use protocol::EventKind;
 
 fn bytes_of(cluster: &Cluster, torrent: &str) -> usize {
     cluster.torrent_node(torrent).disk.volume.fragments.len()
@@ -100,4 +101,20 @@ fn what_the_tracker_accepts_again_by_then_stays_until_it_has_its_copies() {
     cluster.settle();
     assert_eq!(cluster.tracker().view().fewest_holders(&file), Some(2));
     assert!(cluster.tracker_node().disk.volume.fragments.is_empty());
+}
+
+#[test]
+fn what_is_stored_and_deleted_again_by_then_is_not_taken_for_undeleted() {
+    let mut cluster = with_a_file_that_t1_did_not_delete(7, &["t1", "t2"], &content());
+    let file = cluster.put(content());
+    cluster.run_for(Duration::from_millis(200));
+    assert_eq!(cluster.torrent("t1").stored_count(), 10);
+    cluster.remove(file);
+    cluster.run_for(Duration::from_millis(100));
+    assert_eq!(bytes_of(&cluster, "t1"), 0);
+    // The file is known again and comes to nobody: what t1 holds is compared with its disk after every step.
+    cluster.broker.faults.rules = vec![Rule::lose(EventKind::FragmentDistributionDelivered)];
+    cluster.put(content());
+    cluster.run_for(Duration::from_secs(5));
+    assert_eq!(cluster.torrent("t1").stored_count(), 0);
 }

@@ -224,7 +224,7 @@ impl Torrent {
         match result {
             Ok(_) if is_deleted => {
                 // Its file went while it was being written, and nothing was promised for it yet.
-                self.commands.push_back(TorrentCommand::Delete { fragments: vec![fragment] });
+                self.order_deletion(vec![fragment]);
                 self.fail(fragment, id, "no file uses it any more".into());
             }
             Ok(size_bytes) => {
@@ -291,7 +291,13 @@ impl Torrent {
     }
 
     pub(super) fn delete<'a>(&mut self, fragments: impl Iterator<Item = &'a Hash>) {
-        let fragments: Vec<Hash> = fragments.filter(|hash| self.holdings.remove(hash)).copied().collect();
+        let held = fragments.filter(|hash| self.holdings.remove(hash)).copied().collect();
+        self.order_deletion(held);
+    }
+
+    /// Whether one of them could not be deleted before does not matter any more: this deletion will tell.
+    fn order_deletion(&mut self, fragments: Vec<Hash>) {
+        fragments.iter().for_each(|fragment| self.undeleted.forget(fragment));
         if !fragments.is_empty() {
             self.commands.push_back(TorrentCommand::Delete { fragments });
         }
@@ -322,9 +328,7 @@ impl Torrent {
                 unused.push(fragment);
             }
         }
-        if !unused.is_empty() {
-            self.commands.push_back(TorrentCommand::Delete { fragments: unused });
-        }
+        self.order_deletion(unused);
         if is_needed {
             self.join_now(now, "fragments that could not be deleted are still here");
         }

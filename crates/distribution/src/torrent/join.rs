@@ -27,8 +27,8 @@ pub enum Membership {
     Asking { request: EventId, deadline: Moment, failures: u32 },
     /// *ClientJoinSucceeded* was said.
     Confirming { request: EventId, confirmation: EventId, deadline: Moment, failures: u32 },
-    /// Registered.
-    Registered { next_heartbeat: Option<Moment> },
+    /// Registered, by that request.
+    Registered { request: EventId, next_heartbeat: Option<Moment> },
 }
 
 impl Membership {
@@ -50,8 +50,13 @@ impl Membership {
             Self::Offline => None,
             Self::Outside { ask_at, .. } => Some(ask_at),
             Self::Asking { deadline, .. } | Self::Confirming { deadline, .. } => Some(deadline),
-            Self::Registered { next_heartbeat } => next_heartbeat,
+            Self::Registered { next_heartbeat, .. } => next_heartbeat,
         }
+    }
+
+    /// The request that led to the registration, while there is one.
+    pub const fn registration(&self) -> Option<EventId> {
+        if let Self::Registered { request, .. } = *self { Some(request) } else { None }
     }
 
     const fn failures(self) -> u32 {
@@ -160,6 +165,7 @@ impl Torrent {
             zone: self.config.zone.clone(),
             seen_epoch: self.tracker.highest().map(|(epoch, _)| epoch),
             seen_instance: self.tracker.highest().map(|(_, instance)| instance),
+            registered_by: self.tracker.registered_by(),
         };
         let request = self.say(request, None);
         let deadline = now + self.config.limits.join_timeout;
@@ -221,11 +227,12 @@ impl Torrent {
 
     /// The change that names this torrent was applied. It may stem from an earlier confirmation, which listed other fragments.
     pub(super) fn registered(&mut self, envelope: &TrackerEnvelope, now: Moment) {
-        if let Membership::Confirming { confirmation, .. } = self.membership
+        if let Membership::Confirming { request, confirmation, .. } = self.membership
             && envelope.in_reply_to.is_none_or(|id| id == confirmation)
         {
-            self.membership =
-                Membership::Registered { next_heartbeat: self.tracker.heartbeat().map(|_| now) };
+            let next_heartbeat = self.tracker.heartbeat().map(|_| now);
+            self.membership = Membership::Registered { request, next_heartbeat };
+            self.remember_registration(envelope);
             self.holdings.confirm_listed();
             self.notices.push_back(Notice::Registered);
             if self.holdings.is_overstated() {

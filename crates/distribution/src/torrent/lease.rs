@@ -12,15 +12,15 @@ const ASKED_AGAIN: usize = 100;
 
 impl Torrent {
     pub(super) fn poll_lease(&mut self, now: Moment) {
-        let Membership::Registered { next_heartbeat } = self.membership else { return };
+        let Membership::Registered { request, next_heartbeat } = self.membership else { return };
         let Some(interval) = self.tracker.heartbeat() else {
-            self.membership = Membership::Registered { next_heartbeat: None };
+            self.membership = Membership::Registered { request, next_heartbeat: None };
             return;
         };
         if next_heartbeat.is_some_and(|at| at > now) {
             return;
         }
-        self.membership = Membership::Registered { next_heartbeat: Some(now + interval) };
+        self.membership = Membership::Registered { request, next_heartbeat: Some(now + interval) };
         let heartbeat = ClientHeartbeat {
             revision: self.view.revision(),
             digest: self.view.digest(),

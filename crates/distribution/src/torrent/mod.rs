@@ -56,6 +56,8 @@ pub struct RememberedTracker {
     pub instance: Option<InstanceId>,
     /// How many copies it aims at, if told (0 means every torrent).
     pub copies: Option<u64>,
+    /// The run of the tracker that registered this torrent last; [`InstanceId::NONE`] if that knows only the specification.
+    pub registered_by: Option<InstanceId>,
 }
 
 /// What happens to a torrent.
@@ -317,6 +319,7 @@ impl Torrent {
             client_identifier: Some(self.config.client.clone()),
             instance: Some(self.config.instance),
             incarnation: Some(self.config.incarnation),
+            registration: self.membership.registration(),
             in_reply_to,
         }
     }

@@ -84,6 +84,11 @@ impl KnownTracker {
         self.highest.instance.map(|instance| (self.highest.epoch, instance))
     }
 
+    /// The tracker that registered this torrent last.
+    pub const fn registered_by(&self) -> Option<InstanceId> {
+        self.highest.registered_by
+    }
+
     /// The tracker in charge says something.
     pub fn is_heard(&mut self, now: Moment) {
         self.last_heard = now;
@@ -135,6 +140,9 @@ impl Torrent {
         };
         if !Rule::OlderTrackersAreIgnored.is_kept() {
             return true;
+        }
+        if !epoch.is_believable_after(self.tracker.highest.epoch) {
+            return false;
         }
         let told = (epoch, Some(instance));
         let highest = (self.tracker.highest.epoch, self.tracker.highest.instance);
@@ -208,10 +216,24 @@ impl Torrent {
     fn remember(&mut self, envelope: &TrackerEnvelope, copies: Option<u64>) {
         let Some((epoch, instance)) = key_of(envelope) else { return };
         let copies = copies.or(self.tracker.highest.copies);
-        let highest = RememberedTracker { epoch, instance: Some(instance), copies };
-        if highest != self.tracker.highest {
-            self.tracker.highest = highest;
-            self.commands.push_back(TorrentCommand::RememberTracker { epoch, instance, copies });
+        self.remember_all(RememberedTracker {
+            epoch,
+            instance: Some(instance),
+            copies,
+            ..self.tracker.highest
+        });
+    }
+
+    /// The tracker that says this has registered the torrent: from here on it may accept what another one has deleted.
+    pub(super) fn remember_registration(&mut self, envelope: &TrackerEnvelope) {
+        let by = key_of(envelope).map_or(InstanceId::NONE, |(_, instance)| instance);
+        self.remember_all(RememberedTracker { registered_by: Some(by), ..self.tracker.highest });
+    }
+
+    fn remember_all(&mut self, tracker: RememberedTracker) {
+        if tracker != self.tracker.highest {
+            self.tracker.highest = tracker;
+            self.commands.push_back(TorrentCommand::RememberTracker { tracker });
         }
     }
 

@@ -93,6 +93,7 @@ impl Tracker {
         {
             return;
         }
+        self.handle_registered_by(request.registered_by);
         if self.joins.pending.get(&issuer.client).is_some_and(|join| join.request == id) {
             if !Rule::RepeatsAreAnswered.is_kept() {
                 return;
@@ -102,7 +103,7 @@ impl Tracker {
         match self.decide_join(issuer, request) {
             Ok((answer, adoption)) => {
                 let deadline = now + self.config.limits.join_timeout;
-                let issuer = issuer.clone();
+                let issuer = Issuer { registration: Some(id), ..issuer.clone() };
                 let client = issuer.client.clone();
                 let envelope = self.envelope(Some(self.view.revision()), Some(id));
                 let join =
@@ -193,7 +194,7 @@ impl Tracker {
         let changes = join.adoption.changes(&issuer.client);
         self.apply_all(&changes);
         self.commit_answer(changes, Some(id), join.adoption.into_event(issuer.client.clone()));
-        self.members.register(Member::registered(issuer.clone(), join.features, now));
+        self.members.register(Member::registered(join.issuer, join.features, now));
         self.torrent_registered(&issuer.client, expected, now);
     }
 

@@ -30,7 +30,7 @@ pub enum MemberState {
 /// A torrent that is or was registered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
-    /// Who it is.
+    /// Who it is, and by which request it was registered.
     pub issuer: Issuer,
     /// How it stands.
     pub state: MemberState,
@@ -141,8 +141,19 @@ impl Members {
         self.members.values_mut().for_each(|member| member.state = MemberState::Unregistered);
     }
 
-    /// Whether the issuer is an earlier start of a torrent that has been seen since (S10).
-    pub fn is_older(&self, issuer: &Issuer) -> bool {
+    /// Whether the issuer speaks from before: as an earlier start of a torrent that has been seen since, or, in the same start, as registered by
+    /// an earlier request. What it had then it may have deleted when it joined again, on the tracker's order (S10).
+    pub fn is_out_of_date(&self, issuer: &Issuer) -> bool {
+        let by_another = |member: &Member| {
+            let requests = issuer.registration.zip(member.issuer.registration);
+            requests.is_some_and(|(told, known)| told != known)
+        };
+        let registered = self.registered(&issuer.client).filter(|member| member.is(issuer));
+        let is_kept = Rule::EarlierRegistrationsAreIgnored.is_kept();
+        self.is_older(issuer) || is_kept && registered.is_some_and(by_another)
+    }
+
+    fn is_older(&self, issuer: &Issuer) -> bool {
         let seen = self.members.get(&issuer.client).map(|member| &member.issuer);
         seen.filter(|_| Rule::OlderStartsAreIgnored.is_kept()).is_some_and(|seen| {
             same(seen.instance, issuer.instance) && later(seen.incarnation, issuer.incarnation)

@@ -142,12 +142,16 @@ pub struct Tracker {
 impl Tracker {
     /// A tracker that has this view and, in its own store, the bytes of these fragments. `seed` is fresh for every run.
     ///
+    /// With `may_have_forgotten` its view may lack files whose only bytes are among these, because it was lost: see
+    /// [`Tracker::may_have_forgotten`].
+    ///
     /// # Errors
     /// If the view's files have another fragment size than the configured one.
     pub fn new(
         config: TrackerConfig,
         mut view: View,
         own_fragments: impl IntoIterator<Item = Hash>,
+        may_have_forgotten: bool,
         seed: [u8; 16],
     ) -> Result<Self, crate::view::ChangeError> {
         let fragment_size_bytes = config.fragment_size_bytes;
@@ -159,10 +163,18 @@ impl Tracker {
             let revision = view.revision();
             commands.push_back(TrackerCommand::Persist { changes: vec![change], revision });
         }
-        let distributions = Distributions::new(own_fragments, view.files().is_empty());
+        let distributions = Distributions::new(own_fragments, may_have_forgotten);
         let (presence, members, joins, repairs) = Default::default();
         let draw = Draw::new(seed);
         Ok(Self { config, view, presence, members, joins, distributions, repairs, draw, commands })
+    }
+
+    /// Whether a tracker that starts with this view and so many own fragments may have lost the view that they belonged to (S8). Once it is so
+    /// it stays so, over every restart, until [`TrackerCommand::LeftoversDecided`]: whatever is accepted meanwhile does not bring back
+    /// what was lost.
+    #[must_use]
+    pub fn may_have_forgotten(view: &View, own_fragments: usize) -> bool {
+        view.files().is_empty() && own_fragments > 0
     }
 
     /// Takes one input.
@@ -178,7 +190,7 @@ impl Tracker {
             }
             TrackerInput::Heard(Heard::Torrent { event_id, in_reply_to, issuer, direct, event }) => {
                 let is_ignored = self.config.require_direct && !direct;
-                if !is_ignored && self.presence.decides() && !self.members.is_older(&issuer) {
+                if !is_ignored && self.presence.decides() && !self.members.is_out_of_date(&issuer) {
                     self.members.heard(&issuer, now);
                     self.handle_torrent(event_id, in_reply_to, &issuer, event, now);
                 }

@@ -57,9 +57,6 @@ impl Presence {
     }
 }
 
-/// Nobody starts a tracker more often than this: whoever claims to have seen it would use up the epochs.
-const BELIEVABLE_LEAP: u64 = 1 << 32;
-
 impl Tracker {
     /// Every connection has an epoch and an instance of its own, so every torrent joins again: nobody has to know what it missed.
     /// With `others_decided` another tracker was in charge since the last one.
@@ -106,7 +103,7 @@ impl Tracker {
         else {
             return false;
         };
-        if seen.0 - self.presence.epoch.0 <= BELIEVABLE_LEAP {
+        if seen.is_believable_after(self.presence.epoch) {
             let epoch = seen.next();
             self.commands.push_back(TrackerCommand::RememberEpoch { epoch });
             (self.presence.epoch, self.presence.next_hello) = (epoch, now);
@@ -114,6 +111,15 @@ impl Tracker {
             self.start_anew(now);
         }
         true
+    }
+
+    /// A torrent that another tracker has registered since brings what that one accepted, however little else tells of it.
+    pub(super) fn handle_registered_by(&mut self, tracker: Option<InstanceId>) {
+        let is_another =
+            tracker.zip(self.presence.instance).is_some_and(|(tracker, own)| !tracker.is_kin(own));
+        if is_another && Rule::OtherTrackersAreTold.is_kept() && !self.view.orders().tombstones.is_empty() {
+            self.forget_deletions();
+        }
     }
 
     fn start_anew(&mut self, now: Moment) {
@@ -194,6 +200,9 @@ impl Tracker {
             | TrackerEvent::FragmentDistributionEnded(_) => return,
         }
         let theirs = (envelope.epoch.unwrap_or_default(), envelope.instance);
+        if !theirs.0.is_believable_after(self.presence.epoch) {
+            return;
+        }
         if theirs > (self.presence.epoch, self.presence.instance) {
             if !Rule::LowerStepsDown.is_kept() {
                 return;

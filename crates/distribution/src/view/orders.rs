@@ -29,6 +29,12 @@ impl Tombstones {
         &self.fragments
     }
 
+    /// Whether nothing was ever deleted, or all of that is forgotten.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty() && self.fragments.is_empty()
+    }
+
     pub(super) fn add(&mut self, files: &BTreeSet<Hash>, fragments: &BTreeSet<Hash>) {
         self.files.extend(files);
         self.fragments.extend(fragments);

@@ -49,6 +49,9 @@ pub struct TorrentEnvelope {
     /// The torrent's start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub incarnation: Option<Incarnation>,
+    /// The request to join that led to its registration, while it is registered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub registration: Option<EventId>,
     /// The event that this one answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub in_reply_to: Option<EventId>,
@@ -63,6 +66,8 @@ pub struct Issuer {
     pub instance: Option<InstanceId>,
     /// Its start, if told.
     pub incarnation: Option<Incarnation>,
+    /// The request to join that led to the registration under which it speaks, if told.
+    pub registration: Option<EventId>,
 }
 
 /// Takes the envelope's properties out of an object while the body is read.
@@ -142,6 +147,7 @@ pub struct TorrentSlots {
     client_identifier: Slot<ClientId>,
     instance: Slot<InstanceId>,
     incarnation: Slot<Incarnation>,
+    registration: Slot<EventId>,
     in_reply_to: Slot<EventId>,
 }
 
@@ -158,6 +164,7 @@ impl Envelope for TorrentEnvelope {
             "ClientIdentifier" => fill(&mut slots.client_identifier, "ClientIdentifier", map),
             "Instance" => fill(&mut slots.instance, "Instance", map),
             "Incarnation" => fill(&mut slots.incarnation, "Incarnation", map),
+            "Registration" => fill(&mut slots.registration, "Registration", map),
             "InReplyTo" => fill(&mut slots.in_reply_to, "InReplyTo", map),
             _ => Ok(false),
         }
@@ -169,6 +176,7 @@ impl Envelope for TorrentEnvelope {
             client_identifier: slots.client_identifier.flatten(),
             instance: slots.instance.flatten(),
             incarnation: slots.incarnation.flatten(),
+            registration: slots.registration.flatten(),
             in_reply_to: slots.in_reply_to.flatten(),
         })
     }

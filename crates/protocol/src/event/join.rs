@@ -51,6 +51,10 @@ pub struct ClientJoinRequested {
     /// The run of that tracker (an addition of ours): of two with the same epoch, the one with the lower instance has not seen the other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen_instance: Option<InstanceId>,
+    /// The run of the tracker that registered it last, or zeros if that knows only the specification (an addition of ours): what another
+    /// tracker has accepted, this one may have deleted before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registered_by: Option<InstanceId>,
 }
 
 /// *ClientJoinAccepted*, `clients/join/accepted`: what the torrent must change in its view to join.

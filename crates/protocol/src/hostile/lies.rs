@@ -105,6 +105,7 @@ pub(super) fn empty_request() -> ClientJoinRequested {
         zone: None,
         seen_epoch: None,
         seen_instance: None,
+        registered_by: None,
     }
 }
 

@@ -46,6 +46,7 @@ impl Said {
                     client: envelope.client_identifier.or_else(|| owner.cloned()).expect("somebody says it"),
                     instance: envelope.instance,
                     incarnation: envelope.incarnation,
+                    registration: envelope.registration,
                 },
                 direct: owner.is_some(),
                 event,
@@ -105,6 +106,7 @@ pub fn spec_only(kind: EventKind) -> Said {
                 client_identifier: None,
                 instance: None,
                 incarnation: None,
+                registration: None,
                 in_reply_to: None,
             };
             strip_torrent_event(event);
@@ -154,6 +156,7 @@ fn strip_torrent_event(event: &mut TorrentEvent) {
             request.zone = None;
             request.seen_epoch = None;
             request.seen_instance = None;
+            request.registered_by = None;
         }
         TorrentEvent::ClientJoinFailed(failed) => failed.reason = None,
         TorrentEvent::ClientGoodbye(goodbye) => goodbye.reason = None,
@@ -256,11 +259,16 @@ fn torrent(kind: EventKind) -> Said {
         | EventKind::ClientUnregistered
         | EventKind::FileRemoved => panic!("a tracker says {kind}"),
     };
+    let is_registered = !matches!(
+        kind,
+        EventKind::ClientJoinRequested | EventKind::ClientJoinSucceeded | EventKind::ClientJoinFailed
+    );
     let envelope = TorrentEnvelope {
         event_id: event_id(kind),
         client_identifier: Some(speaker()),
         instance: Some(instance("9e4d2c61-7b05-4a3f-b8c1-d5f60a2e7b43")),
         incarnation: Some(Incarnation(7)),
+        registration: is_registered.then(|| event_id(EventKind::ClientJoinRequested)),
         in_reply_to: answers.map(event_id),
     };
     Said::Torrent(envelope, event)
@@ -322,6 +330,7 @@ fn requested() -> ClientJoinRequested {
         zone: Some(client("rack-b")),
         seen_epoch: Some(Epoch(2)),
         seen_instance: Some(instance("c0a8f3d2-6e1b-4d57-9f24-8b3e7a105c96")),
+        registered_by: Some(instance("c0a8f3d2-6e1b-4d57-8e02-94b7d61f3ac5")),
     }
 }
 

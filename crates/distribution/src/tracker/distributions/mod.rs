@@ -61,7 +61,7 @@ pub struct Distributions {
     leftovers: Leftovers,
     /// Own bytes that were let go of and are still on the disk.
     undeleted: Undeleted,
-    /// Whether the view that the tracker started with has no file: it may have lost what it was.
+    /// Whether the view was lost and not everybody had time to bring it back.
     may_have_forgotten: bool,
 }
 
@@ -154,7 +154,7 @@ impl Distributions {
             return Some(returning.until);
         }
         let flights = self.in_flight.values().map(|flight| flight.deadline(limits)).min();
-        let leftovers = (!self.leftovers.fragments.is_empty()).then_some(self.leftovers.until);
+        let leftovers = self.may_have_forgotten.then_some(self.leftovers.until);
         let deletions = leftovers.into_iter().chain(self.undeleted.next_due());
         flights.into_iter().chain(self.waiting.next_due()).chain(deletions).min()
     }

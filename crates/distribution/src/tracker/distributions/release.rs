@@ -84,8 +84,7 @@ impl Tracker {
 
     /// Whoever may come back has had its time: what no file needs now is needed by none. As long as nobody has come, nobody can tell.
     pub(super) fn poll_leftovers(&mut self, now: Moment) {
-        let leftovers = &self.distributions.leftovers;
-        if leftovers.fragments.is_empty() || leftovers.until > now {
+        if !self.distributions.may_have_forgotten || self.distributions.leftovers.until > now {
             return;
         }
         if self.members.registered_count() == 0 {
@@ -94,6 +93,8 @@ impl Tracker {
         }
         let left = std::mem::take(&mut self.distributions.leftovers.fragments);
         let unwanted = self.take_up(left);
+        self.distributions.may_have_forgotten = false;
+        self.commands.push_back(TrackerCommand::LeftoversDecided);
         self.discard(unwanted);
     }
 
@@ -228,9 +229,13 @@ impl Tracker {
         ordered.into_iter().for_each(|ordered| ordered.retain(|fragment| !kept.contains(fragment)));
     }
 
+    /// Whether one of them could not be deleted before does not matter any more: this deletion will tell.
     pub(in crate::tracker) fn discard(&mut self, fragments: Vec<Hash>) {
         if !fragments.is_empty() {
-            fragments.iter().for_each(|fragment| self.distributions.disown(fragment));
+            for fragment in &fragments {
+                self.distributions.disown(fragment);
+                self.distributions.undeleted.forget(fragment);
+            }
             self.commands.push_back(TrackerCommand::Discard { fragments });
         }
     }
