@@ -47,6 +47,7 @@ pub(super) const OF_A_TORRENT: &[Property] = &[
     may("ClientIdentifier", Identifier),
     may("Instance", Guid),
     may("Incarnation", Count),
+    may("Registration", Guid),
     may("InReplyTo", Guid),
 ];
 
@@ -97,6 +98,7 @@ pub const EVENTS: &[Event] = &[
             may("Zone", Identifier),
             may("SeenEpoch", Count),
             may("SeenInstance", Guid),
+            may("RegisteredBy", Guid),
         ],
     ),
     tracker(

@@ -106,13 +106,22 @@ fn torrent<B: Into<TorrentEvent> + 'static>(body: impl Strategy<Value = B> + 'st
         option::of(instance()),
         option::of(count().prop_map(Incarnation)),
         option::of(event_id()),
+        option::of(event_id()),
     );
     (envelope, body)
-        .prop_map(|((event_id, client_identifier, instance, incarnation, in_reply_to), body)| {
-            let envelope =
-                TorrentEnvelope { event_id, client_identifier, instance, incarnation, in_reply_to };
-            Said::Torrent(envelope, body.into())
-        })
+        .prop_map(
+            |((event_id, client_identifier, instance, incarnation, registration, in_reply_to), body)| {
+                let envelope = TorrentEnvelope {
+                    event_id,
+                    client_identifier,
+                    instance,
+                    incarnation,
+                    registration,
+                    in_reply_to,
+                };
+                Said::Torrent(envelope, body.into())
+            },
+        )
         .boxed()
 }
 

@@ -104,6 +104,7 @@ pub fn envelope(issuer: Role) -> Vec<Property> {
             added("ClientIdentifier", Client),
             added("Instance", Guid),
             added("Incarnation", Int64),
+            added("Registration", Guid),
             added("InReplyTo", Guid),
         ],
     }
@@ -134,6 +135,7 @@ pub fn body(kind: EventKind) -> Vec<Property> {
             added("Zone", Client),
             added("SeenEpoch", Int64),
             added("SeenInstance", Guid),
+            added("RegisteredBy", Guid),
         ],
         EventKind::ClientJoinAccepted => vec![
             required("ClientIdentifier", Client),
