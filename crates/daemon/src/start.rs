@@ -59,12 +59,16 @@ pub async fn listen(common: &Common) -> Result<(TcpListener, SocketAddr), Failur
     Ok((listener, address))
 }
 
-/// Serves the pages, if wanted, and writes the address in use to `DATA_DIR/http`.
+/// Serves the pages, if wanted, and writes the address in use to `DATA_DIR/http`, which is not there otherwise.
 ///
 /// # Errors
 /// If the address cannot be listened on.
 pub async fn serve_http(common: &Common, site: Site) -> Result<Option<HttpServer>, Failure> {
-    let Some(wanted) = common.http else { return Ok(None) };
+    let Some(wanted) = common.http else {
+        // Where an earlier run had them, somebody else may answer now.
+        let _ = fs::remove_file(common.data_dir.join("http"));
+        return Ok(None);
+    };
     let server = site.serve(wanted).await.map_err(|error| {
         Failure::text(
             ExitCode::Failed,
@@ -89,14 +93,10 @@ fn write_address(path: &Path, address: SocketAddr) -> Result<(), Failure> {
 /// The URI to announce for an address that is listened on.
 ///
 /// # Errors
-/// If the address stands for all interfaces: then only the operator knows by which name others reach it.
-pub fn advertised(advertise: Option<&str>, address: SocketAddr) -> Result<EndpointUri, Failure> {
-    let usage = |text: String| Failure::text(ExitCode::Usage, text);
-    match advertise {
-        Some(uri) => uri.parse().map_err(|error| usage(format!("--advertise: {error}"))),
-        None if address.ip().is_unspecified() => Err(usage(format!(
-            "{address} is no address that others can dial: say with --advertise grpc://host:port where they find it"
-        ))),
-        None => format!("grpc://{address}").parse().map_err(|error| usage(format!("--listen: {error}"))),
-    }
+/// If the address is none that a URI can have.
+pub fn advertised(told: Option<&EndpointUri>, address: SocketAddr) -> Result<EndpointUri, Failure> {
+    let of_address = || format!("grpc://{address}").parse();
+    told.cloned()
+        .map_or_else(of_address, Ok)
+        .map_err(|error| Failure::text(ExitCode::Usage, format!("--listen: {error}")))
 }

@@ -6,7 +6,7 @@ use clap::Parser;
 use daemon::config::{
     Common, CommonSettings, ConfigError, Defaults, Loaded, Origins, load, parse, read, value_error,
 };
-use protocol::ClientId;
+use protocol::{ClientId, EndpointUri};
 use serde::{Deserialize, Serialize};
 
 const DEFAULTS: Defaults =
@@ -63,7 +63,7 @@ pub struct Config {
     /// Its name, if told.
     pub id: Option<ClientId>,
     /// Its endpoint, if told.
-    pub advertise: Option<String>,
+    pub advertise: Option<EndpointUri>,
     /// Its capacity in bytes, if told.
     pub capacity_bytes: Option<u64>,
     /// Its zone, if told.
@@ -101,6 +101,7 @@ impl Settings {
     /// The first value that cannot be used.
     pub fn complete(&self) -> Result<Config, ConfigError> {
         let common = self.common.complete(DEFAULTS)?;
+        let advertise = common.advertised(self.advertise.as_deref())?;
         let id: Option<ClientId> = self.id.as_deref().map(|id| parse("id", id)).transpose()?;
         if let Some(id) = id.as_ref().filter(|id| **id == common.topics.tracker_client_id()) {
             let reason = "this is the tracker's own client id: the two would throw each other out";
@@ -109,7 +110,7 @@ impl Settings {
         Ok(Config {
             common,
             id,
-            advertise: self.advertise.clone(),
+            advertise,
             capacity_bytes: self.capacity,
             zone: self.zone.as_deref().map(|zone| parse("zone", zone)).transpose()?,
         })

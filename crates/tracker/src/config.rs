@@ -9,10 +9,11 @@ use daemon::config::{
 };
 use distribution::Copies;
 use distribution::limits::{REPAIR_AFTER, TrackerLimits};
+use protocol::EndpointUri;
 use protocol::limits::{
     DEFAULT_FRAGMENT_SIZE_BYTES, MAX_FRAGMENT_SIZE_BYTES, MIN_FRAGMENT_SIZE_BYTES, delivered_event_bytes,
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 const DEFAULTS: Defaults =
     Defaults { data_dir: "mds-data/tracker", listen: "127.0.0.1:7401", http: "127.0.0.1:7481" };
@@ -57,6 +58,7 @@ pub struct Settings {
     pub advertise: Option<String>,
     /// How many torrents should hold each fragment: a number, or 'all'.
     #[arg(long, value_name = "N|all", env = "MDS_COPIES")]
+    #[serde(deserialize_with = "number_or_text")]
     pub copies: Option<String>,
     /// Size of every fragment but a file's last, in bytes; fixed once there is a file.
     #[arg(long, value_name = "BYTES", env = "MDS_FRAGMENT_SIZE")]
@@ -78,7 +80,7 @@ pub struct Config {
     /// What all daemons have.
     pub common: Common,
     /// Its endpoint, if told.
-    pub advertise: Option<String>,
+    pub advertise: Option<EndpointUri>,
     /// The copies aimed at.
     pub copies: Copies,
     /// The fragment size in bytes.
@@ -127,6 +129,7 @@ impl Settings {
     /// The first value that cannot be used.
     pub fn complete(&self) -> Result<Config, ConfigError> {
         let common = self.common.complete(DEFAULTS)?;
+        let advertise = common.advertised(self.advertise.as_deref())?;
         let fragment_size_bytes = self.fragment_size.unwrap_or(DEFAULT_FRAGMENT_SIZE_BYTES);
         let text = fragment_size_bytes.to_string();
         if !(MIN_FRAGMENT_SIZE_BYTES..=MAX_FRAGMENT_SIZE_BYTES).contains(&fragment_size_bytes) {
@@ -138,7 +141,7 @@ impl Settings {
         }
         Ok(Config {
             common,
-            advertise: self.advertise.clone(),
+            advertise,
             copies: self.copies.as_deref().map_or(Ok(Copies::default()), |copies| parse("copies", copies))?,
             fragment_size_bytes,
             repair_after: self
@@ -151,9 +154,56 @@ impl Settings {
     }
 }
 
+/// A number of copies may stand in the file as a number, too.
+fn number_or_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "a number of copies, or \"all\"")]
+    enum Told {
+        Number(u64),
+        Text(String),
+    }
+    let told = Option::<Told>::deserialize(deserializer)?;
+    Ok(told.map(|told| match told {
+        Told::Number(number) => number.to_string(),
+        Told::Text(text) => text,
+    }))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn copies_may_be_written_as_a_number_or_as_a_text() {
+        let copies = |text: &str| toml::from_str::<Settings>(text).map(|settings| settings.copies);
+        assert_eq!(copies("copies = 3").unwrap(), Some("3".into()));
+        assert_eq!(copies("copies = \"all\"").unwrap(), Some("all".into()));
+        assert_eq!(copies("").unwrap(), None);
+        let error = copies("copies = true").unwrap_err().to_string();
+        assert!(error.contains("a number of copies, or \"all\""), "{error}");
+    }
+
+    #[test]
+    fn what_is_printed_as_usable_can_be_started_with() {
+        let with = |change: fn(&mut Settings)| {
+            let mut settings = Settings::default();
+            change(&mut settings);
+            settings.complete().map(drop).map_err(|error| error.to_string())
+        };
+        let text = |text: &str| Some(text.to_owned());
+        assert!(with(|_| {}).is_ok());
+        for change in [
+            (|settings| settings.common.log_format = Some("xml".into())) as fn(&mut Settings),
+            |settings| settings.advertise = Some("nonsense".into()),
+            |settings| settings.common.listen = Some("0.0.0.0:7401".into()),
+        ] {
+            assert!(with(change).is_err());
+        }
+        let mut everywhere =
+            Settings { advertise: text("grpc://tracker.example:7401"), ..Settings::default() };
+        everywhere.common.listen = text("0.0.0.0:7401");
+        assert!(everywhere.complete().is_ok());
+    }
 
     #[test]
     fn the_configuration_file_that_is_shipped_holds_the_defaults() {

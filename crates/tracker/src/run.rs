@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use daemon::check::check_ready;
-use daemon::config::{Loaded, print};
+use daemon::config::{Loaded, print, show};
 use daemon::http::{Hosts, Readiness, Site};
 use daemon::metrics::{Counted, Metrics};
 use daemon::scrub::Scrub;
@@ -41,13 +41,12 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
     let Loaded { settings, origins } = arguments.merged().map_err(usage)?;
     let unusable = |error| usage(origins.explain(error));
     if arguments.print_config {
-        print!("{}", print(&settings.clone().in_use(), &origins));
+        show(&print(&settings.clone().in_use(), &origins))?;
         return settings.complete().map(drop).map_err(unusable);
     }
     if arguments.check_ready {
         let sentence = check_ready(&settings.complete().map_err(unusable)?.common.data_dir)?;
-        println!("{sentence}");
-        return Ok(());
+        return show(&format!("{sentence}\n"));
     }
     logging::start(settings.common.log_format().map_err(unusable)?);
     settings.common.warn_of_readers(&origins);
@@ -60,7 +59,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
 
     let store = Arc::new(open_store(&config.common.data_dir)?);
     let (listener, address) = listen(&config.common).await?;
-    let endpoint = advertised(config.advertise.as_deref(), address)?;
+    let endpoint = advertised(config.advertise.as_ref(), address)?;
     let (metrics, readiness) = (Arc::new(Metrics::default()), Readiness::told_to(supervisor.clone()));
     info!(%endpoint, broker = %config.common.broker, copies = %config.copies, "tracker starts");
 

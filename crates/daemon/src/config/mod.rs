@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use bus::BrokerUrl;
 use clap::Args;
-use protocol::Topics;
+use protocol::{EndpointUri, Topics};
 use serde::{Deserialize, Serialize};
 
 use crate::logging::LogFormat;
@@ -33,7 +33,7 @@ use crate::scrub::Pace;
 pub use error::{ConfigError, value_error};
 pub use load::{Loaded, load};
 pub use origin::{Origin, Origins, read};
-pub use print::{Setting, print, reference};
+pub use print::{Setting, print, reference, show};
 
 /// The settings that both daemons have. Durations are texts such as `500ms`, `10s`, `5m`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args, Serialize, Deserialize)]
@@ -144,6 +144,7 @@ impl CommonSettings {
     /// # Errors
     /// The first value that cannot be used.
     pub fn complete(&self, defaults: Defaults) -> Result<Common, ConfigError> {
+        self.log_format()?;
         let prefix = self.topic_prefix.clone().unwrap_or_default();
         let http = self.http.as_deref().unwrap_or(defaults.http);
         let mut limits = protocol::Limits::default();
@@ -216,6 +217,22 @@ impl CommonSettings {
 /// Names the key, the value and what is wrong with it.
 pub fn parse<T: FromStr<Err: std::fmt::Display>>(key: &'static str, value: &str) -> Result<T, ConfigError> {
     value.parse().map_err(|error| value_error(key, value, error))
+}
+
+impl Common {
+    /// The Endpoint to announce, if told.
+    ///
+    /// # Errors
+    /// If it is none; or if none is told although the daemon listens on all interfaces: then only the operator knows by which name others
+    /// reach it.
+    pub fn advertised(&self, told: Option<&str>) -> Result<Option<EndpointUri>, ConfigError> {
+        if told.is_none() && self.listen.ip().is_unspecified() {
+            let reason =
+                "no address that others can dial: say with --advertise grpc://host:port where they find it";
+            return Err(value_error("listen", &self.listen.to_string(), reason));
+        }
+        told.map(|uri| parse("advertise", uri)).transpose()
+    }
 }
 
 /// Parses a duration such as `500ms`, `10s`, `5m`.

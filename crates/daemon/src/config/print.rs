@@ -1,12 +1,15 @@
 //! The settings shown: as a configuration file with the origin of each value, and as a reference for documents.
 
 use std::fmt::Write;
+use std::io::Write as _;
+use std::io::stdout;
 
 use clap::{Args, Command};
 use serde::Serialize;
 
 use super::load::keys;
 use super::origin::Origins;
+use crate::{ExitCode, Failure};
 
 /// Where the origins begin, if the values leave room.
 const COLUMN: usize = 44;
@@ -31,6 +34,16 @@ pub fn print<S: Args + Serialize>(in_use: &S, origins: &Origins) -> String {
         };
     }
     text
+}
+
+/// Puts a text that was asked for on standard output.
+///
+/// # Errors
+/// If it does not take it.
+pub fn show(text: &str) -> Result<(), Failure> {
+    let shown = stdout().write_all(text.as_bytes()).and_then(|()| stdout().flush());
+    shown
+        .map_err(|error| Failure::text(ExitCode::Failed, format!("cannot write to standard output: {error}")))
 }
 
 /// What there is to know about one setting.

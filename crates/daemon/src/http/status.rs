@@ -1,7 +1,7 @@
 //! `/api/status`: how the network does, as the page shows it. Its lists have the fields of `mds peers --json` and `mds ls --json`.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use axum::body::Body;
 use axum::extract::State;
@@ -90,7 +90,13 @@ async fn tell(site: &Site) -> Result<Value, Status> {
     }))
 }
 
+/// A text, or null where there is none.
+fn told(text: &str) -> Option<&str> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
 fn torrent(server: &Server) -> Value {
+    let seen = server.last_seen_time.and_then(|time| SystemTime::try_from(time).ok());
     json!({
         "id": server.name.trim_start_matches("servers/"),
         "state": match server.state() {
@@ -99,11 +105,12 @@ fn torrent(server: &Server) -> Value {
             ServerState::Unregistered | ServerState::Unspecified => "unregistered",
         },
         "draining": server.draining,
-        "zone": server.zone,
+        "zone": told(&server.zone),
         "endpoints": server.endpoints,
         "used_bytes": server.used_bytes,
         "capacity_bytes": server.capacity_bytes,
         "fragments": server.fragment_count,
+        "last_seen": seen.map(|time| humantime::format_rfc3339_millis(time).to_string()),
     })
 }
 
@@ -111,12 +118,14 @@ fn file(file: &File) -> Value {
     json!({
         "digest": file.digest.trim_start_matches("sha256:"),
         "size_bytes": file.size_bytes,
-        "name": file.display_name,
+        "name": told(&file.display_name),
         "state": match file.state() {
             FileState::Healthy => "healthy",
             FileState::Degraded => "degraded",
             FileState::Unavailable | FileState::Unspecified => "unavailable",
         },
         "copies": file.min_holders,
+        "target_copies": file.target_holders,
+        "fragment_count": file.fragment_count,
     })
 }
