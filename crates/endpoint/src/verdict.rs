@@ -52,7 +52,8 @@ impl Verdict {
                 "the daemon that tells this is not connected to the broker".to_owned(),
             ),
             (
-                !network.tracker_online,
+                // Without the broker it cannot know of one.
+                network.broker_connected && !network.tracker_online,
                 Self::Degraded,
                 "the daemon that tells this knows of no tracker that is online".to_owned(),
             ),
