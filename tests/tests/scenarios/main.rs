@@ -17,6 +17,7 @@ mod leases;
 mod log;
 mod lost_and_doubled;
 mod presence;
+mod recovery;
 mod release;
 mod removal;
 mod repairs;
