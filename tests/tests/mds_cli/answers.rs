@@ -23,7 +23,9 @@ async fn a_file_is_described_as_the_contract_says() {
         "digest": file, "size_bytes": content.len(), "name": "map", "state": "healthy", "copies": 2, "target_copies": 2,
         "fragment_count": 2,
     });
-    assert_eq!(put, json!([known]));
+    let mut with_stored_name = known.clone();
+    with_stored_name["stored_name"] = "map".into();
+    assert_eq!(put, json!([with_stored_name]));
     assert_eq!(network.mds().args(["ls", "ma", "--json"]).run().await.json(), json!([known]));
     assert_eq!(network.mds().args(["ls", "nothing", "--json"]).run().await.json(), json!([]));
 

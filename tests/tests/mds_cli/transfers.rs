@@ -45,6 +45,22 @@ async fn the_same_file_twice_is_one_file() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_is_put_under_the_name_that_was_given_and_the_one_that_is_kept_is_told() {
+    needs_mosquitto!();
+    let network = Network::start(2).await;
+    let content = bytes(F + 1, 1);
+    network.put(&network.write("big", &content)).await;
+    network.write("other", &content);
+    let put = network.mds().args(["put", "other"]).run().await;
+    assert_eq!(put.succeeded(), format!("{}  other\n", digest(&content)));
+    assert!(put.stderr.lines().count() == 1 && put.stderr.contains("\"big\""), "{}", put.stderr);
+    let put = network.mds().args(["put", "other", "--json"]).run().await.json();
+    assert_eq!((&put[0]["name"], &put[0]["stored_name"]), (&"other".into(), &"big".into()));
+    let put = network.mds().args(["put", "big"]).run().await;
+    assert_eq!(put.stderr, "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_file_outlives_a_torrent_and_the_tracker() {
     needs_mosquitto!();
     let mut network = Network::start(3).await;

@@ -9,7 +9,7 @@ use endpoint::client::Cluster;
 
 use crate::cli::Put;
 use crate::conclude::conclude;
-use crate::describe::FileView;
+use crate::describe::PutView;
 use crate::exit::Failure;
 use crate::output::{Output, printable};
 
@@ -27,7 +27,7 @@ pub async fn run(cluster: &Cluster, put: &Put, output: Output) -> Result<(), Fai
         None => None,
     };
     let mut uploads = Uploads::at_tracker(cluster, output.json).await?;
-    let mut done: Vec<FileView> = Vec::new();
+    let mut done: Vec<PutView> = Vec::new();
     for source in sources {
         let what = source.to_string();
         let outcome = put_one(cluster, &mut uploads, copies.as_ref(), source, output, &mut done).await;
@@ -49,19 +49,23 @@ async fn put_one(
     copies: Option<&Copies>,
     source: Source,
     output: Output,
-    done: &mut Vec<FileView>,
+    done: &mut Vec<PutView>,
 ) -> Result<(), Failure> {
+    let name = source.name().cloned();
     let file = uploads.put(source, None).await?;
-    let view = FileView::of(&file);
+    let view = PutView::of(&file, name.as_ref());
     // The digest first: the file is in the network, whatever comes of the copies.
     if !output.json {
-        output.line(&view.sum_line())?;
+        output.line(&view.file.sum_line())?;
+    }
+    if let Some(warning) = view.warning() {
+        output.warn(&printable(&warning));
     }
     done.push(view);
     if let Some(copies) = copies {
         let file = copies.wait_for(cluster, &file, output.json).await?;
         if let Some(last) = done.last_mut() {
-            *last = FileView::of(&file);
+            *last = PutView::of(&file, name.as_ref());
         }
     }
     Ok(())

@@ -24,7 +24,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::cli::Watch;
-use crate::describe::FileView;
+use crate::describe::PutView;
 use crate::exit::{Code, Failure};
 use crate::output::{Output, count, printable};
 use crate::put::{CHANGED, Source, Uploads};
@@ -46,9 +46,9 @@ const LONGEST_LOOK: Duration = Duration::from_secs(1);
 
 /// A file that was put, for programs: one a line.
 #[derive(Debug, Serialize)]
-struct PutView {
+struct WatchedView {
     #[serde(flatten)]
-    file: FileView,
+    put: PutView,
     /// Where it is here.
     path: String,
 }
@@ -254,11 +254,14 @@ impl<'a> Watching<'a> {
         let mut uploads = Uploads::at_tracker(self.cluster, self.output.json).await?;
         let file = uploads.put(source, Some(digest)).await?;
         self.memory.record(name.as_str(), stamp, &digest)?;
-        let file = FileView::of(&file);
+        let put = PutView::of(&file, Some(&name));
+        if let Some(warning) = put.warning() {
+            self.output.warn(&printable(&warning));
+        }
         if self.output.json {
-            self.output.value_line(&PutView { file, path: path.display().to_string() })
+            self.output.value_line(&WatchedView { put, path: path.display().to_string() })
         } else {
-            self.output.line(&file.sum_line())
+            self.output.line(&put.file.sum_line())
         }
     }
 
