@@ -129,6 +129,18 @@ async fn every_failure_has_its_exit_code() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn all_copies_are_those_that_the_network_makes() {
+    needs_mosquitto!();
+    // Two copies on three torrents.
+    let network = Network::start(3).await;
+    network.write("map", &bytes(5 * FRAGMENT_BYTES, 1));
+    let put = network.mds().args(["put", "map", "--wait", "all", "--json"]).run().await.json();
+    assert_eq!(put[0]["copies"], 2);
+    let put = network.mds().args(["put", "map", "--wait", "3", "--json"]).run().await;
+    assert_eq!(put.failed(2), "TOO_MANY_COPIES");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_name_or_a_prefix_must_be_unique() {
     needs_mosquitto!();
     let network = Network::start(1).await;
