@@ -33,6 +33,8 @@ const WAITING_MESSAGES: usize = 4;
 const SEGMENT_BYTES: u64 = 16 << 20;
 /// How long the tracker may take for an answer that is not a stream. Completing may have to hash the file.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long cancelling may take: somebody waits for the end.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often one call or stream is tried without getting any further, and how long the pauses between are.
 const ATTEMPTS: u32 = 7;
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -47,6 +49,8 @@ pub struct Uploads {
     endpoint: EndpointUri,
     client: TrackerServiceClient<Channel>,
     json: bool,
+    /// The upload that is under way, if one is.
+    under_way: Option<String>,
 }
 
 /// What the blocking side has to tell when it stops.
@@ -63,7 +67,7 @@ impl Uploads {
     /// If nobody is it or knows where it is.
     pub async fn at_tracker(cluster: &Cluster, json: bool) -> Result<Self, Failure> {
         let (endpoint, client) = cluster.tracker().await?;
-        Ok(Self { endpoint, client, json })
+        Ok(Self { endpoint, client, json, under_way: None })
     }
 
     /// Puts one file. If its digest is `known` beforehand, what the network has already is not sent again.
@@ -78,6 +82,7 @@ impl Uploads {
         let mut attempt = 0;
         loop {
             let upload = self.create(source.name(), size_bytes, known).await?;
+            self.under_way = Some(upload.name.clone());
             match self.write_and_complete(&upload, &mut content, &source, known, &bar).await {
                 // The tracker has forgotten the upload (it was started anew): so does this side, if it can.
                 Err(failure) if failure.reason == "UPLOAD_NOT_FOUND" && attempt < ATTEMPTS => {
@@ -90,8 +95,9 @@ impl Uploads {
                 outcome => {
                     bar.finish_and_clear();
                     if outcome.is_err() {
-                        self.cancel(&upload.name).await;
+                        self.cancel().await;
                     }
+                    self.under_way = None;
                     return outcome;
                 }
             }
@@ -241,11 +247,11 @@ impl Uploads {
         Ok(unsigned(response.await?.upload.unwrap_or_default().committed_bytes))
     }
 
-    /// What nobody goes on with only takes the tracker's room.
-    async fn cancel(&mut self, upload: &str) {
-        let request = proto::CancelUploadRequest { name: upload.to_owned() };
+    /// Cancels the upload that is under way, if one is: what nobody goes on with only takes the tracker's room.
+    pub async fn cancel(&mut self) {
+        let Some(name) = self.under_way.take() else { return };
         // If it does not come to pass, the upload expires by itself.
-        let _ = timeout(Duration::from_secs(1), self.client.cancel_upload(request)).await;
+        let _ = timeout(CANCEL_TIMEOUT, self.client.cancel_upload(proto::CancelUploadRequest { name })).await;
     }
 
     /// One question, asked again while the tracker cannot be reached.

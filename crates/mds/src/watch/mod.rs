@@ -68,6 +68,9 @@ pub async fn run(
         ended = watching.go_on() => Some(ended),
         () = signals.next() => None,
     };
+    if let (None, Some(uploads)) = (&ended, &mut watching.uploads) {
+        uploads.cancel().await;
+    }
     match (ended, watching.settled.len()) {
         (Some(Err(failure)), _) => Err(failure),
         (Some(Ok(())) | None, 0) => Ok(()),
@@ -88,6 +91,8 @@ struct Watching<'a> {
     look_every: Duration,
     rescan_every: Duration,
     settling: Settling,
+    /// Where the last file was put, or is just being put.
+    uploads: Option<Uploads>,
     /// What has settled and is to be put.
     settled: Queue,
     /// By path: how it was when it could not be put for a reason that will not pass by itself.
@@ -127,6 +132,7 @@ impl<'a> Watching<'a> {
             look_every: (watch.settle / 4).clamp(SHORTEST_LOOK, LONGEST_LOOK),
             rescan_every: watch.rescan.max(SHORTEST_LOOK),
             settling: Settling::new(watch.settle),
+            uploads: None,
             settled: Queue::new(Instant::now()),
             refused: BTreeMap::new(),
             told: BTreeSet::new(),
@@ -251,7 +257,8 @@ impl<'a> Watching<'a> {
             return self.memory.record(name.as_str(), stamp, &digest);
         }
         let source = Source::Path { path: path.to_owned(), name: name.clone() };
-        let mut uploads = Uploads::at_tracker(self.cluster, self.output.json).await?;
+        // It may be another tracker than that of the last file.
+        let uploads = self.uploads.insert(Uploads::at_tracker(self.cluster, self.output.json).await?);
         let file = uploads.put(source, Some(digest)).await?;
         self.memory.record(name.as_str(), stamp, &digest)?;
         let put = PutView::of(&file, Some(&name));
