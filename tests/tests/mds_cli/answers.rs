@@ -155,6 +155,8 @@ async fn a_name_or_a_prefix_must_be_unique() {
         assert!(info.stderr.contains(digest), "{}", info.stderr);
         let info = network.mds().args(["stat", &digest[..9].to_uppercase(), "--json"]).run().await;
         assert_eq!(info.json()["digest"], *digest);
+        let info = network.mds().args(["info", &digest[..7]]).run().await;
+        assert!(info.code == Some(3) && info.stderr.contains("needs 8 digits or more"), "{}", info.stderr);
     }
 }
 
