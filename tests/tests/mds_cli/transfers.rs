@@ -143,7 +143,10 @@ async fn a_range_is_just_that() {
         let got = network.mds().args(["get", &file, "-f", "-o", "part-of-it", "--range", &range]).run().await;
         assert!(got.code == Some(0) && fs::read(network.path("part-of-it")).unwrap() == wanted, "{range}");
     }
-    let beyond = format!("{F}+{}", 3 * F + 1);
+    let past_the_end = format!("{F}+{}", 4 * F);
+    let got = network.mds().args(["get", &file, "-o", "-", "--range", &past_the_end]).run().await;
+    assert!(got.code == Some(0) && got.stdout == content[F..], "{}", got.stderr);
+    let beyond = format!("{}+1", 4 * F + 1);
     let got = network.mds().args(["get", &file, "-o", "-", "--range", &beyond, "--json"]).run().await;
     assert_eq!(got.failed(2), "OUT_OF_RANGE");
 }

@@ -119,7 +119,7 @@ pub struct Get {
     /// Overwrite what is there.
     #[arg(short, long)]
     pub force: bool,
-    /// Only these bytes.
+    /// Only these bytes, as far as the file has them.
     #[arg(long, value_name = "OFFSET+LENGTH")]
     pub range: Option<ByteRange>,
 }
