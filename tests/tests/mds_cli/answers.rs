@@ -161,6 +161,23 @@ async fn a_name_or_a_prefix_must_be_unique() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn that_one_daemon_does_not_know_a_file_is_not_believed_whatever_it_is_called_by() {
+    needs_mosquitto!();
+    let network = Network::start(1).await;
+    let put = network.mds().args(["put", "-", "--name", "map"]).input(bytes(10, 1)).run().await;
+    let digest = &put.succeeded()[..64];
+    // One of another network knows nothing.
+    let ignorant = Network::start(0).await;
+    let endpoints = format!("{},{}", ignorant.endpoint, network.endpoint);
+    for reference in ["map", &digest[..10], digest] {
+        let info = network.mds().args(["info", reference, "--json", "--endpoint", &endpoints]).run().await;
+        assert_eq!(info.json()["name"], "map", "{reference}");
+    }
+    let info = network.mds().args(["info", "mop", "--json", "--endpoint", &endpoints]).run().await;
+    assert_eq!(info.failed(3), "FILE_NOT_FOUND");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn people_get_tables_and_plain_words() {
     needs_mosquitto!();
     let network = Network::start(2).await;
