@@ -13,7 +13,7 @@ use indicatif::ProgressBar;
 use protocol::{EndpointUri, FileName, Hash};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Code as StatusCode, Response, Status};
@@ -23,6 +23,7 @@ use super::Source;
 use super::content::Content;
 use crate::describe::unsigned;
 use crate::exit::{Code, Failure};
+use crate::output::{Output, printable};
 use crate::progress;
 
 /// Most bytes of one message.
@@ -39,6 +40,11 @@ const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
 const ATTEMPTS: u32 = 7;
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(4);
+
+/// The tracker's reason while it is without a broker, and how long such a tracker is waited for at most. Each question is asked for a
+/// while anyway; beyond that the wait is as long as it would take to send the file again.
+const NO_BROKER: &str = "NO_BROKER";
+const LONGEST_PATIENCE: Duration = Duration::from_secs(3600);
 
 /// The reason where a file no longer has the digest that was known.
 pub const CHANGED: &str = "CHANGED";
@@ -137,6 +143,7 @@ impl Uploads {
         bar: &ProgressBar,
     ) -> Result<proto::File, Failure> {
         let mut attempt = 0;
+        let begin = Instant::now();
         let (file, digest) = loop {
             let digest = if upload.state() == UploadState::Receiving {
                 self.write(upload, content, source, bar).await?;
@@ -148,7 +155,7 @@ impl Uploads {
                 let message = format!("{source} was changed while it was put");
                 return Err(Failure::new(Code::Failed, CHANGED, message));
             }
-            match self.complete(upload, &digest).await {
+            match self.complete_with_broker(upload, &digest, source, patience(begin.elapsed())).await {
                 Ok(file) => break (file, digest),
                 // What lay there from an earlier attempt was swept after the tracker had counted it: it says from where on it lacks bytes.
                 Err(failure) if failure.reason == "FRAGMENTS_MISSING" && attempt < ATTEMPTS => {
@@ -166,6 +173,34 @@ impl Uploads {
             return Err(Failure::new(Code::DigestMismatch, "DIGEST_MISMATCH", message));
         }
         Ok(file)
+    }
+
+    /// Completes it; while the tracker has lost its broker the bytes wait there for up to `patience`.
+    async fn complete_with_broker(
+        &self,
+        upload: &proto::Upload,
+        digest: &Hash,
+        source: &Source,
+        patience: Duration,
+    ) -> Result<proto::File, Failure> {
+        let begin = Instant::now();
+        let mut is_told = false;
+        loop {
+            match self.complete(upload, digest).await {
+                Err(failure) if failure.reason == NO_BROKER && begin.elapsed() < patience => {
+                    if !is_told {
+                        let left = Duration::from_secs(patience.saturating_sub(begin.elapsed()).as_secs());
+                        let left = humantime::format_duration(left);
+                        let message =
+                            format!("{source}: {}; it is waited for, up to {left}", failure.message);
+                        Output { json: self.json }.warn(&printable(&message));
+                        is_told = true;
+                    }
+                    sleep(LONGEST_PAUSE).await;
+                }
+                outcome => return outcome,
+            }
+        }
     }
 
     async fn complete(&self, upload: &proto::Upload, digest: &Hash) -> Result<proto::File, Failure> {
@@ -299,6 +334,11 @@ fn is_passing(error: &CallError) -> bool {
 /// How long to wait before something is tried again: twice as long each time, at most `longest`.
 pub fn pause(attempt: u32, longest: Duration) -> Duration {
     FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(attempt)).min(longest)
+}
+
+/// How long to wait for a broker before a file is given up that took so long to send.
+fn patience(sending: Duration) -> Duration {
+    sending.min(LONGEST_PATIENCE)
 }
 
 fn panicked(error: tokio::task::JoinError) -> Failure {
