@@ -45,6 +45,9 @@ async fn what_settles_in_a_directory_is_put_once() {
     fs::remove_file(network.path("maps/old/one")).unwrap();
     network.write("maps/another", b"two");
     assert_eq!(watch.line().await, format!("{}  maps/another", digest(b"two")));
+    let remembered = || fs::read_to_string(network.path("maps/.mds-watch")).unwrap();
+    let is_seen = async || remembered().matches("\"maps/before\"").count() == 2;
+    until("it has seen that what was touched is the same", is_seen).await;
     assert_eq!(watch.interrupt().await, (Some(0), vec![]));
     assert_eq!(network.names().await, ["maps/another", "maps/before", "maps/new/one"]);
 
