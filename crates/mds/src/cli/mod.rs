@@ -99,7 +99,7 @@ pub struct Put {
     /// The name to give; only if there is one file. What comes from standard input has none otherwise.
     #[arg(long)]
     pub name: Option<String>,
-    /// Wait until there are that many durable copies of every file, or 'all' that the network makes: as many as the tracker's --copies says.
+    /// Wait until there are that many durable copies of every file; 'all' are as many as the network makes, see the tracker's --copies.
     #[arg(long, value_name = "N|all")]
     pub wait: Option<Wait>,
     /// How long --wait waits for one file before it gives up with exit code 5.
