@@ -4,18 +4,19 @@ use std::time::SystemTime;
 
 use endpoint::client::FileMap;
 use endpoint::proto::{self, FileState, ServerState, parse_digest};
+use protocol::FileName;
 use serde::Serialize;
 
 use crate::output::printable;
 
-/// A file, as `ls` and `put` tell it.
+/// A file, as `ls` tells it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FileView {
     /// 64 hex digits.
     pub digest: String,
     /// Of the whole file, in bytes.
     pub size_bytes: u64,
-    /// As the uploader gave it; none if none was given.
+    /// As the first uploader gave it; none if none was given.
     pub name: Option<String>,
     /// `healthy`, `degraded` or `unavailable`.
     pub state: &'static str,
@@ -50,6 +51,35 @@ impl FileView {
     /// The digest and the name, as `sha256sum` prints them. What has no name is called `-`, as what `sha256sum` reads from its input.
     pub fn sum_line(&self) -> String {
         format!("{}  {}", self.digest, printable(self.name.as_deref().unwrap_or("-")))
+    }
+}
+
+/// A file that was put, under the name that the user gave.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PutView {
+    /// What `ls` says, but for the name.
+    #[serde(flatten)]
+    pub file: FileView,
+    /// The name by which the network knows the content: the first that it was put under; none if it was put without.
+    pub stored_name: Option<String>,
+}
+
+impl PutView {
+    /// What the tracker says of a file that the user has put as `given`.
+    pub fn of(file: &proto::File, given: Option<&FileName>) -> Self {
+        let file = FileView::of(file);
+        let name = given.map(ToString::to_string);
+        Self { stored_name: file.name.clone(), file: FileView { name, ..file } }
+    }
+
+    /// What to tell the user where the network has the content, but under another name than the one that was given.
+    pub fn warning(&self) -> Option<String> {
+        let given = self.file.name.as_ref().filter(|_| self.file.name != self.stored_name)?;
+        let stored = match &self.stored_name {
+            Some(stored) => format!("under the name {stored:?}"),
+            None => "without a name".to_owned(),
+        };
+        Some(format!("{given}: the network has this content already, {stored}, and keeps that"))
     }
 }
 
@@ -196,6 +226,21 @@ mod tests {
         let nameless = FileView::of(&proto::File { display_name: String::new(), ..file() });
         assert_eq!(nameless.name, None);
         assert_eq!(nameless.sum_line(), format!("{}  -", Hash::of(b"x")));
+    }
+
+    #[test]
+    fn a_file_that_was_put_has_the_name_that_was_given_and_the_one_that_is_kept() {
+        let name: FileName = "c".parse().unwrap();
+        let put = PutView::of(&file(), Some(&name));
+        assert_eq!(put.file.sum_line(), format!("{}  c", Hash::of(b"x")));
+        let json = serde_json::to_value(&put).unwrap();
+        assert_eq!((&json["name"], &json["stored_name"]), (&json!("c"), &json!("a/b")));
+        assert!(put.warning().is_some_and(|text| text.contains("\"a/b\"")));
+        // Who gives no name misses none.
+        assert_eq!(PutView::of(&file(), None).warning(), None);
+        assert_eq!(PutView::of(&file(), Some(&"a/b".parse().unwrap())).warning(), None);
+        let nameless = proto::File { display_name: String::new(), ..file() };
+        assert!(PutView::of(&nameless, Some(&name)).warning().is_some());
     }
 
     #[test]

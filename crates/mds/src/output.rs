@@ -61,7 +61,7 @@ impl Output {
         };
     }
 
-    /// Prints a failure on standard error.
+    /// Prints a failure on standard error. What it says may be a daemon's words.
     pub fn failure(self, failure: &Failure) {
         if failure.is_closed_output() {
             return;
@@ -70,9 +70,13 @@ impl Output {
             let text = serde_json::to_string(failure).unwrap_or_else(|_| failure.message.clone());
             let _ = writeln!(io::stderr(), "{text}");
         } else {
-            self.warn(&failure.message);
+            self.warn(&told(failure));
         }
     }
+}
+
+fn told(failure: &Failure) -> String {
+    printable(&failure.message)
 }
 
 /// Whether a person reads standard output. Only then are digests shortened.
@@ -156,6 +160,10 @@ fn width(cell: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use endpoint::client::CallError;
+    use protocol::EndpointUri;
+    use tonic::Status;
+
     use super::*;
 
     #[test]
@@ -190,6 +198,15 @@ mod tests {
     #[test]
     fn a_name_cannot_steer_the_terminal() {
         assert_eq!(printable("a\u{1b}[31m\u{202e}b ü"), "a\u{fffd}[31m\u{fffd}b ü");
+    }
+
+    #[test]
+    fn neither_can_what_a_daemon_says() {
+        let endpoint: EndpointUri = "grpc://a:1".parse().unwrap();
+        let status = Status::not_found("gone\u{1b}]0;title\u{7}");
+        let failure = Failure::refused(&CallError::new(&endpoint, &status));
+        assert!(told(&failure).contains("gone\u{fffd}]0;title\u{fffd}"), "{failure:?}");
+        assert!(!told(&failure).contains(char::is_control));
     }
 
     #[test]

@@ -90,14 +90,7 @@ pub async fn resolve(cluster: &Cluster, text: &str) -> Result<Hash, Failure> {
     candidates.sort();
     candidates.dedup();
     match candidates.as_slice() {
-        [] => Err(Failure::new(
-            Code::NotFound,
-            "FILE_NOT_FOUND",
-            format!(
-                "no file is called {:?}, and no digest begins so: 'mds ls' shows what there is",
-                shortened(text)
-            ),
-        )),
+        [] => Err(Failure::new(Code::NotFound, "FILE_NOT_FOUND", not_found(text))),
         [(hash, _)] => Ok(*hash),
         several => Err(ambiguous(text, several)),
     }
@@ -117,6 +110,17 @@ async fn take_some(
         }
     }
     Ok(())
+}
+
+/// What to say where nothing came of `text`. Digests that begin so were looked for only where it has enough digits.
+fn not_found(text: &str) -> String {
+    let is_too_short = text.len() < MIN_PREFIX_DIGITS && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let digests = if is_too_short {
+        format!("the beginning of a digest needs {MIN_PREFIX_DIGITS} digits or more")
+    } else {
+        "no digest begins so".to_owned()
+    };
+    format!("no file is called {:?}, and {digests}: 'mds ls' shows what there is", shortened(text))
 }
 
 fn ambiguous(text: &str, several: &[(Hash, String)]) -> Failure {
@@ -163,6 +167,13 @@ mod tests {
         for text in ["deadbee", "maps/berlin.tiles", "deadbeefx", "ünï", &"0".repeat(65)] {
             assert_eq!(Reference::parse(text), Ok(Reference::Name(text.to_owned())));
         }
+    }
+
+    #[test]
+    fn too_few_digits_are_told_from_a_digest_that_is_not_there() {
+        assert!(not_found("deadbee").contains("needs 8 digits or more"));
+        assert!(not_found("deadbeef").contains("no digest begins so"));
+        assert!(not_found("berlin").contains("no digest begins so"));
     }
 
     #[test]

@@ -78,17 +78,25 @@ async fn run(cli: Cli, output: Output) -> Result<ExitCode, Failure> {
     if let Command::Demo(demo) = &cli.command {
         return demo::run(demo, output, signals).await.map(|()| ExitCode::SUCCESS);
     }
+    // What these two have begun at the tracker is to be ended there, too.
+    if let Command::Put(put) = &cli.command {
+        let cluster = connected(&cli, &mut signals).await?;
+        return put::run(&cluster, put, output, &mut signals).await.map(|()| ExitCode::SUCCESS);
+    }
     if let Command::Watch(watch) = &cli.command {
-        let cluster = tokio::select! {
-            connected = Cluster::connect(cli.endpoints()?) => connected?,
-            () = signals.next() => return Err(Failure::interrupted()),
-        };
-        let ended = watch::run(&cluster, watch, output, &mut signals).await;
-        return ended.map(|()| ExitCode::SUCCESS);
+        let cluster = connected(&cli, &mut signals).await?;
+        return watch::run(&cluster, watch, output, &mut signals).await.map(|()| ExitCode::SUCCESS);
     }
     tokio::select! {
         result = ask(&cli, output) => result,
         () = signals.next() => Err(interrupted(&cli.command)),
+    }
+}
+
+async fn connected(cli: &Cli, signals: &mut Signals) -> Result<Cluster, Failure> {
+    tokio::select! {
+        connected = Cluster::connect(cli.endpoints()?) => Ok(connected?),
+        () = signals.next() => Err(Failure::interrupted()),
     }
 }
 
@@ -104,7 +112,6 @@ fn interrupted(command: &Command) -> Failure {
 async fn ask(cli: &Cli, output: Output) -> Result<ExitCode, Failure> {
     let cluster = Cluster::connect(cli.endpoints()?).await?;
     match &cli.command {
-        Command::Put(put) => put::run(&cluster, put, output).await?,
         Command::Get(get) => get::run(&cluster, get, output).await?,
         Command::List(list) => list::run(&cluster, list, output).await?,
         Command::Info(info) => info::run(&cluster, info, output).await?,
@@ -114,7 +121,8 @@ async fn ask(cli: &Cli, output: Output) -> Result<ExitCode, Failure> {
         Command::Status => return Ok(ExitCode::from(status::run(&cluster, output).await?)),
         Command::Verify(verify) => return Ok(ExitCode::from(verify::run(&cluster, verify, output).await?)),
         Command::Events(events) => events::run(&cluster, events, output).await?,
-        Command::Watch(_)
+        Command::Put(_)
+        | Command::Watch(_)
         | Command::Completions(_)
         | Command::Man(_)
         | Command::Demo(_)

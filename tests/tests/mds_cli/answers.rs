@@ -23,7 +23,9 @@ async fn a_file_is_described_as_the_contract_says() {
         "digest": file, "size_bytes": content.len(), "name": "map", "state": "healthy", "copies": 2, "target_copies": 2,
         "fragment_count": 2,
     });
-    assert_eq!(put, json!([known]));
+    let mut with_stored_name = known.clone();
+    with_stored_name["stored_name"] = "map".into();
+    assert_eq!(put, json!([with_stored_name]));
     assert_eq!(network.mds().args(["ls", "ma", "--json"]).run().await.json(), json!([known]));
     assert_eq!(network.mds().args(["ls", "nothing", "--json"]).run().await.json(), json!([]));
 
@@ -127,6 +129,18 @@ async fn every_failure_has_its_exit_code() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn all_copies_are_those_that_the_network_makes() {
+    needs_mosquitto!();
+    // Two copies on three torrents.
+    let network = Network::start(3).await;
+    network.write("map", &bytes(5 * FRAGMENT_BYTES, 1));
+    let put = network.mds().args(["put", "map", "--wait", "all", "--json"]).run().await.json();
+    assert_eq!(put[0]["copies"], 2);
+    let put = network.mds().args(["put", "map", "--wait", "3", "--json"]).run().await;
+    assert_eq!(put.failed(2), "TOO_MANY_COPIES");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_name_or_a_prefix_must_be_unique() {
     needs_mosquitto!();
     let network = Network::start(1).await;
@@ -141,7 +155,26 @@ async fn a_name_or_a_prefix_must_be_unique() {
         assert!(info.stderr.contains(digest), "{}", info.stderr);
         let info = network.mds().args(["stat", &digest[..9].to_uppercase(), "--json"]).run().await;
         assert_eq!(info.json()["digest"], *digest);
+        let info = network.mds().args(["info", &digest[..7]]).run().await;
+        assert!(info.code == Some(3) && info.stderr.contains("needs 8 digits or more"), "{}", info.stderr);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn that_one_daemon_does_not_know_a_file_is_not_believed_whatever_it_is_called_by() {
+    needs_mosquitto!();
+    let network = Network::start(1).await;
+    let put = network.mds().args(["put", "-", "--name", "map"]).input(bytes(10, 1)).run().await;
+    let digest = &put.succeeded()[..64];
+    // One of another network knows nothing.
+    let ignorant = Network::start(0).await;
+    let endpoints = format!("{},{}", ignorant.endpoint, network.endpoint);
+    for reference in ["map", &digest[..10], digest] {
+        let info = network.mds().args(["info", reference, "--json", "--endpoint", &endpoints]).run().await;
+        assert_eq!(info.json()["name"], "map", "{reference}");
+    }
+    let info = network.mds().args(["info", "mop", "--json", "--endpoint", &endpoints]).run().await;
+    assert_eq!(info.failed(3), "FILE_NOT_FOUND");
 }
 
 #[tokio::test(flavor = "multi_thread")]

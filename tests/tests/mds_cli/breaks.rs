@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use mds_tests::client::Client;
 use mds_tests::daemons::Daemon;
 use mds_tests::wait::until;
 use rustix::process::{Pid, Signal, kill_process};
@@ -105,6 +106,24 @@ async fn a_signal_ends_the_tool_with_its_own_code() {
     assert_eq!(put.wait().await.unwrap().code(), Some(130));
     let failure: Value = serde_json::from_str(&said).unwrap();
     assert_eq!((&failure["code"], &failure["reason"]), (&130.into(), &"INTERRUPTED".into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_is_interrupted_leaves_nothing_at_the_tracker() {
+    needs_mosquitto!();
+    let network = Network::start(1).await;
+    let content = bytes(4 * FRAGMENT_BYTES, 1);
+    let fragments: Vec<String> = content.chunks(FRAGMENT_BYTES).take(2).map(digest).collect();
+    let mut command = network.mds().args(["put", "-"]).into_command();
+    let mut put = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // More is to come, and does not.
+    let mut stdin = put.stdin.take().unwrap();
+    stdin.write_all(&content).await.unwrap();
+    let tracker = Client::of(&network.endpoint);
+    until("the tracker has some of it", async || tracker.held(fragments.clone()).await == 2).await;
+    kill_process(Pid::from_raw(put.id().unwrap().cast_signed()).unwrap(), Signal::INT).unwrap();
+    assert_eq!(put.wait().await.unwrap().code(), Some(130));
+    until("the tracker has nothing of it", async || tracker.held(fragments.clone()).await == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -37,7 +37,7 @@ const COMMANDS: [&str; 34] = [
     "get maps/de/two -f --json",
     "get one -o - --range 8+0",
     "get one -o part --range 3+4",
-    "get one --range 1+1000000",
+    "get one --range 1000000+1",
     "get nobody-knows-this",
     "get sha256:dead --json",
     "drain t9",

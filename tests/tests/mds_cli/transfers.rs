@@ -45,6 +45,22 @@ async fn the_same_file_twice_is_one_file() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_is_put_under_the_name_that_was_given_and_the_one_that_is_kept_is_told() {
+    needs_mosquitto!();
+    let network = Network::start(2).await;
+    let content = bytes(F + 1, 1);
+    network.put(&network.write("big", &content)).await;
+    network.write("other", &content);
+    let put = network.mds().args(["put", "other"]).run().await;
+    assert_eq!(put.succeeded(), format!("{}  other\n", digest(&content)));
+    assert!(put.stderr.lines().count() == 1 && put.stderr.contains("\"big\""), "{}", put.stderr);
+    let put = network.mds().args(["put", "other", "--json"]).run().await.json();
+    assert_eq!((&put[0]["name"], &put[0]["stored_name"]), (&"other".into(), &"big".into()));
+    let put = network.mds().args(["put", "big"]).run().await;
+    assert_eq!(put.stderr, "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_file_outlives_a_torrent_and_the_tracker() {
     needs_mosquitto!();
     let mut network = Network::start(3).await;
@@ -127,7 +143,10 @@ async fn a_range_is_just_that() {
         let got = network.mds().args(["get", &file, "-f", "-o", "part-of-it", "--range", &range]).run().await;
         assert!(got.code == Some(0) && fs::read(network.path("part-of-it")).unwrap() == wanted, "{range}");
     }
-    let beyond = format!("{F}+{}", 3 * F + 1);
+    let past_the_end = format!("{F}+{}", 4 * F);
+    let got = network.mds().args(["get", &file, "-o", "-", "--range", &past_the_end]).run().await;
+    assert!(got.code == Some(0) && got.stdout == content[F..], "{}", got.stderr);
+    let beyond = format!("{}+1", 4 * F + 1);
     let got = network.mds().args(["get", &file, "-o", "-", "--range", &beyond, "--json"]).run().await;
     assert_eq!(got.failed(2), "OUT_OF_RANGE");
 }

@@ -1,5 +1,6 @@
 //! `mds watch`: what settles in a directory is put, once.
 
+use mds_tests::client::Client;
 use mds_tests::needs_mosquitto;
 use mds_tests::wait::until;
 use serde_json::Value;
@@ -44,6 +45,9 @@ async fn what_settles_in_a_directory_is_put_once() {
     fs::remove_file(network.path("maps/old/one")).unwrap();
     network.write("maps/another", b"two");
     assert_eq!(watch.line().await, format!("{}  maps/another", digest(b"two")));
+    let remembered = || fs::read_to_string(network.path("maps/.mds-watch")).unwrap();
+    let is_seen = async || remembered().matches("\"maps/before\"").count() == 2;
+    until("it has seen that what was touched is the same", is_seen).await;
     assert_eq!(watch.interrupt().await, (Some(0), vec![]));
     assert_eq!(network.names().await, ["maps/another", "maps/before", "maps/new/one"]);
 
@@ -79,6 +83,39 @@ async fn while_the_tracker_is_away_what_settles_waits_for_it() {
     watch.complains("maps/three").await;
     let (code, put) = watch.interrupt().await;
     assert_eq!((code, put), (Some(130), vec![]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_cannot_be_taken_is_told_once_and_holds_up_no_other() {
+    needs_mosquitto!();
+    let network = Network::start_with(2, &["--max-event-bytes", "120000"]).await;
+    // Its description has more fragments than fit into an event.
+    network.write("maps/large", &bytes(600 * FRAGMENT_BYTES, 1));
+    let mut watch = network.watch(&[]);
+    let complaint = watch.complains("maps/large").await;
+    assert!(complaint.ends_with("left out until it changes"), "{complaint}");
+    network.write("maps/small", b"small");
+    assert_eq!(watch.line().await, format!("{}  maps/small", digest(b"small")));
+    network.write("maps/large", b"no longer");
+    assert_eq!(watch.line().await, format!("{}  maps/large", digest(b"no longer")));
+    assert_eq!(watch.interrupt().await, (Some(0), vec![]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_there_is_no_room_for_is_tried_again_while_others_go_on() {
+    needs_mosquitto!();
+    let network = Network::start(0).await;
+    let torrent = network.site.torrent("t1", &["--capacity", "1000000"]);
+    Client::of(&network.endpoint).counts_torrents(1).await;
+    network.write("maps/large", &bytes(1_000_001, 1));
+    let mut watch = network.watch(&[]);
+    let complaint = watch.complains("maps/large").await;
+    assert!(complaint.contains("do not fit") && complaint.contains("tried again in"), "{complaint}");
+    network.write("maps/small", b"small");
+    assert_eq!(watch.line().await, format!("{}  maps/small", digest(b"small")));
+    watch.complains("tried again in").await;
+    assert_eq!(watch.interrupt().await, (Some(130), vec![]));
+    drop(torrent);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -25,7 +25,8 @@ use super::{CallError, Channels, ClientError};
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 const PAGE_SIZE: i32 = 1000;
 
-/// How many daemons must say that a file is not known. One alone may have missed it: it was away, or is joining just now.
+/// How many daemons must say that a file is not known, by its digest or by its name. One alone may have missed it: it was away, or is
+/// joining just now.
 const OPINIONS: usize = 3;
 
 /// The daemons of one network. Cheap to clone.
@@ -165,11 +166,16 @@ impl Cluster {
         };
         let pages = futures::stream::try_unfold((self.clone(), Some(first)), |(cluster, request)| async {
             let Some(mut request) = request else { return Ok::<_, ClientError>(None) };
-            let page = cluster.ask(|mut client| {
+            let ask = |mut client: Reader| {
                 let request = request.clone();
                 async move { client.list_files(request).await }
-            });
-            let page = page.await?.1;
+            };
+            // Who asks for one file is told that it is not known; who asks for all of a kind is told that there are none.
+            let is_about_one = !(request.display_name.is_empty() && request.digest_prefix.is_empty());
+            let is_unknown = |page: &proto::ListFilesResponse| {
+                is_about_one && request.page_token.is_empty() && page.files.is_empty()
+            };
+            let page = cluster.ask_around(ask, is_unknown).await?.1;
             request.page_token = page.next_page_token;
             let next = Some(request).filter(|request| !request.page_token.is_empty());
             Ok(Some((page.files, (cluster, next))))
@@ -310,31 +316,48 @@ impl Cluster {
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
+        self.ask_around(question, |_| false).await
+    }
+
+    /// The same where a response, too, may say that a file is not known.
+    async fn ask_around<T, F>(
+        &self,
+        question: impl Fn(Reader) -> F,
+        is_unknown: impl Fn(&T) -> bool,
+    ) -> Result<(EndpointUri, T), ClientError>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
         let mut errors = Vec::new();
-        let mut unknown: Option<CallError> = None;
+        let mut unknown: Option<Result<(EndpointUri, T), ClientError>> = None;
         let mut opinions = 0;
         for endpoint in self.endpoints() {
             let Ok(client) = self.reader(&endpoint) else { continue };
-            let error = match answer(question(client)).await {
+            let opinion = match answer(question(client)).await {
+                Ok(response) if is_unknown(&response) => Ok((endpoint, response)),
                 Ok(response) => {
                     self.prefer(&endpoint);
                     return Ok((endpoint, response));
                 }
-                Err(status) => CallError::new(&endpoint, &status),
-            };
-            if error.reason == Some(ErrorReason::FileNotFound) {
-                opinions += 1;
-                unknown.get_or_insert(error);
-                if opinions == OPINIONS {
-                    break;
+                Err(status) => {
+                    let error = CallError::new(&endpoint, &status);
+                    if error.reason == Some(ErrorReason::FileNotFound) {
+                        Err(ClientError::Refused(error))
+                    } else if error.is_worth_asking_another() {
+                        errors.push(error);
+                        continue;
+                    } else {
+                        return Err(ClientError::Refused(error));
+                    }
                 }
-            } else if error.is_worth_asking_another() {
-                errors.push(error);
-            } else {
-                return Err(ClientError::Refused(error));
+            };
+            unknown.get_or_insert(opinion);
+            opinions += 1;
+            if opinions == OPINIONS {
+                break;
             }
         }
-        Err(unknown.map_or(ClientError::Unreachable(errors), ClientError::Refused))
+        unknown.unwrap_or(Err(ClientError::Unreachable(errors)))
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {

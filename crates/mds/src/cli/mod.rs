@@ -6,7 +6,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::{ContextKind, ContextValue};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use protocol::{ClientId, EndpointUri};
 
@@ -80,7 +81,6 @@ pub enum Command {
     /// Print what a shell needs to complete command lines.
     Completions(Completions),
     /// Write the manual pages of all three programs into a directory.
-    #[command(hide = true)]
     Man(Man),
     /// A tracker in this process; for the demo.
     #[command(hide = true)]
@@ -99,7 +99,7 @@ pub struct Put {
     /// The name to give; only if there is one file. What comes from standard input has none otherwise.
     #[arg(long)]
     pub name: Option<String>,
-    /// Wait until there are that many durable copies of every file, or one on every registered torrent.
+    /// Wait until there are that many durable copies of every file; 'all' are as many as the network makes, see the tracker's --copies.
     #[arg(long, value_name = "N|all")]
     pub wait: Option<Wait>,
     /// How long --wait waits for one file before it gives up with exit code 5.
@@ -119,7 +119,7 @@ pub struct Get {
     /// Overwrite what is there.
     #[arg(short, long)]
     pub force: bool,
-    /// Only these bytes.
+    /// Only these bytes, as far as the file has them.
     #[arg(long, value_name = "OFFSET+LENGTH")]
     pub range: Option<ByteRange>,
 }
@@ -284,7 +284,7 @@ pub struct Child {
 impl Cli {
     /// Reads the arguments of the process. Help and version come as a failure, too.
     pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        Self::try_parse_from(arguments)
+        Self::try_parse_from(arguments).map_err(only_shown_commands)
     }
 
     /// The endpoints to begin with.
@@ -296,6 +296,21 @@ impl Cli {
         let endpoints: Vec<EndpointUri> = told.map(endpoint).collect::<Result<_, _>>()?;
         if endpoints.is_empty() { Ok(vec![endpoint(DEFAULT_ENDPOINT)?]) } else { Ok(endpoints) }
     }
+}
+
+/// The error without the commands that are not for users, which clap lists, too.
+fn only_shown_commands(mut error: clap::Error) -> clap::Error {
+    let command = Cli::command();
+    let is_shown = |name: &String| command.find_subcommand(name).is_none_or(|command| !command.is_hide_set());
+    for kind in [ContextKind::ValidSubcommand, ContextKind::SuggestedSubcommand] {
+        if let Some(ContextValue::Strings(names)) = error.remove(kind) {
+            let shown: Vec<String> = names.into_iter().filter(is_shown).collect();
+            if !shown.is_empty() {
+                error.insert(kind, ContextValue::Strings(shown));
+            }
+        }
+    }
+    error
 }
 
 /// Reads `grpc://host:port`; `host:port` alone will do.

@@ -1,7 +1,5 @@
 //! How a command line is read.
 
-use clap::CommandFactory;
-
 use super::*;
 
 fn read(arguments: &[&str]) -> Cli {
@@ -41,6 +39,22 @@ fn every_command_has_its_alias() {
     assert!(matches!(read(&["list"]).command, Command::List(_)));
     assert!(matches!(read(&["stat", "x"]).command, Command::Info(_)));
     assert!(matches!(read(&["delete", "x"]).command, Command::Remove(_)));
+}
+
+#[test]
+fn only_commands_for_users_are_listed_with_and_without_help() {
+    let said = |arguments: &[&str]| {
+        let arguments = std::iter::once("mds").chain(arguments.iter().copied()).map(OsString::from);
+        Cli::read(arguments).unwrap_err().to_string()
+    };
+    for arguments in [&[][..], &["--json"], &["--help"]] {
+        let text = said(arguments);
+        let mut words = text.split(|letter: char| !letter.is_ascii_alphabetic());
+        assert!(["put", "man"].iter().all(|name| words.any(|word| word == *name)), "{text}");
+        assert!(!text.contains("subcommands: ") || !text.contains("tracker"), "{text}");
+        assert!(!text.contains("in this process"), "{text}");
+    }
+    assert!(!said(&["trackr"]).contains("'tracker'"));
 }
 
 #[test]

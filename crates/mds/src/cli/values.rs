@@ -8,7 +8,7 @@ use std::str::FromStr;
 pub enum Wait {
     /// This many.
     Copies(u32),
-    /// One on every registered torrent.
+    /// As many as the network makes of a file.
     All,
 }
 

@@ -65,7 +65,7 @@ struct SourceView {
 pub async fn run(cluster: &Cluster, get: &Get, output: Output) -> Result<(), Failure> {
     let hash = resolve(cluster, &get.reference).await?;
     let map = cluster.file_map(&hash).await?;
-    let range = wanted(get, &map)?;
+    let range = wanted(get.range.as_ref().map(|range| &range.0), map.size_bytes)?;
     if get.output.as_deref() == Some(Path::new("-")) {
         return to_standard_output(cluster, map, range, output).await;
     }
@@ -166,15 +166,15 @@ fn warn_of_liars<S>(finished: &Finished<S>, output: Output) {
     }
 }
 
-fn wanted(get: &Get, map: &FileMap) -> Result<Range<u64>, Failure> {
-    let size_bytes = map.size_bytes;
-    match &get.range {
+/// The bytes to get: of a range what there is of it, as with gRPC and HTTP.
+fn wanted(range: Option<&Range<u64>>, size_bytes: u64) -> Result<Range<u64>, Failure> {
+    match range {
         None => Ok(0..size_bytes),
-        Some(range) if range.0.end <= size_bytes => Ok(range.0.clone()),
+        Some(range) if range.start <= size_bytes => Ok(range.start..range.end.min(size_bytes)),
         Some(range) => {
             let message = format!(
-                "--range: {}..{} is outside of the {size_bytes} bytes of the file",
-                range.0.start, range.0.end
+                "--range: {} is beyond the end of the file, which has {size_bytes} bytes",
+                range.start
             );
             Err(Failure::new(Code::Usage, "OUT_OF_RANGE", message))
         }
@@ -198,6 +198,17 @@ fn target(told: Option<&Path>, display_name: &str, hash: &Hash) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_range_there_is_what_lies_before_the_end() {
+        for (range, of_it) in
+            [(0..4, 0..4), (3..10, 3..10), (3..11, 3..10), (10..12, 10..10), (10..10, 10..10)]
+        {
+            assert_eq!(wanted(Some(&range), 10), Ok(of_it));
+        }
+        assert_eq!(wanted(Some(&(11..12)), 10).map_err(|failure| failure.reason), Err("OUT_OF_RANGE".into()));
+        assert_eq!(wanted(None, 10), Ok(0..10));
+    }
 
     #[test]
     fn a_name_from_the_network_never_leaves_the_directory() {

@@ -121,7 +121,7 @@ mod tests {
     fn there_is_a_page_for_every_command_and_both_daemons() {
         let directory = tempfile::tempdir().unwrap();
         pages(&Man { directory: directory.path().join("man1"), packaged: false }).unwrap();
-        for page in ["mds.1", "mds-put.1", "mds-watch.1", "tracker.1", "torrent.1"] {
+        for page in ["mds.1", "mds-put.1", "mds-watch.1", "mds-man.1", "tracker.1", "torrent.1"] {
             let text = fs::read_to_string(directory.path().join("man1").join(page)).unwrap();
             assert!(text.starts_with(".ie") && text.contains(".SH NAME"), "{page}");
         }

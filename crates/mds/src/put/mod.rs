@@ -9,28 +9,56 @@ use endpoint::client::Cluster;
 
 use crate::cli::Put;
 use crate::conclude::conclude;
-use crate::describe::FileView;
+use crate::describe::PutView;
 use crate::exit::Failure;
 use crate::output::{Output, printable};
+use crate::signals::Signals;
 
 use sources::Found;
 pub use sources::{Source, file_name, last_component};
 pub use upload::{CHANGED, Uploads, pause};
 pub use wait::Copies;
 
-/// Puts everything; goes on with the rest if one thing fails.
-pub async fn run(cluster: &Cluster, put: &Put, output: Output) -> Result<(), Failure> {
-    let Found { sources, mut failures, skipped } = sources::find(put)?;
+/// Puts everything; goes on with the rest if one thing fails. A signal ends it, and cancels the upload that is under way.
+pub async fn run(cluster: &Cluster, put: &Put, output: Output, signals: &mut Signals) -> Result<(), Failure> {
+    let Found { sources, failures, skipped } = sources::find(put)?;
     skipped.iter().for_each(|what| output.warn(&printable(what)));
-    let copies = match put.wait {
-        Some(wait) => Some(Copies::wanted(cluster, wait, put.timeout).await?),
-        None => None,
+    let begin = async {
+        let copies = match put.wait {
+            Some(wait) => Some(Copies::wanted(cluster, wait, put.timeout).await?),
+            None => None,
+        };
+        Ok::<_, Failure>((copies, Uploads::at_tracker(cluster, output.json).await?))
     };
-    let mut uploads = Uploads::at_tracker(cluster, output.json).await?;
-    let mut done: Vec<FileView> = Vec::new();
+    let (copies, mut uploads) = tokio::select! {
+        begun = begin => begun?,
+        () = signals.next() => return Err(Failure::interrupted()),
+    };
+    let ended = tokio::select! {
+        ended = put_all(cluster, &mut uploads, copies.as_ref(), sources, failures, output) => Some(ended),
+        () = signals.next() => None,
+    };
+    match ended {
+        Some(ended) => ended,
+        None => {
+            uploads.cancel().await;
+            Err(Failure::interrupted())
+        }
+    }
+}
+
+async fn put_all(
+    cluster: &Cluster,
+    uploads: &mut Uploads,
+    copies: Option<&Copies>,
+    sources: Vec<Source>,
+    mut failures: Vec<Failure>,
+    output: Output,
+) -> Result<(), Failure> {
+    let mut done: Vec<PutView> = Vec::new();
     for source in sources {
         let what = source.to_string();
-        let outcome = put_one(cluster, &mut uploads, copies.as_ref(), source, output, &mut done).await;
+        let outcome = put_one(cluster, uploads, copies, source, output, &mut done).await;
         match outcome {
             Ok(()) => {}
             Err(failure) if failure.is_closed_output() => return Err(failure),
@@ -49,19 +77,23 @@ async fn put_one(
     copies: Option<&Copies>,
     source: Source,
     output: Output,
-    done: &mut Vec<FileView>,
+    done: &mut Vec<PutView>,
 ) -> Result<(), Failure> {
+    let name = source.name().cloned();
     let file = uploads.put(source, None).await?;
-    let view = FileView::of(&file);
+    let view = PutView::of(&file, name.as_ref());
     // The digest first: the file is in the network, whatever comes of the copies.
     if !output.json {
-        output.line(&view.sum_line())?;
+        output.line(&view.file.sum_line())?;
+    }
+    if let Some(warning) = view.warning() {
+        output.warn(&printable(&warning));
     }
     done.push(view);
     if let Some(copies) = copies {
         let file = copies.wait_for(cluster, &file, output.json).await?;
         if let Some(last) = done.last_mut() {
-            *last = FileView::of(&file);
+            *last = PutView::of(&file, name.as_ref());
         }
     }
     Ok(())

@@ -13,7 +13,7 @@ use indicatif::ProgressBar;
 use protocol::{EndpointUri, FileName, Hash};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Code as StatusCode, Response, Status};
@@ -23,6 +23,7 @@ use super::Source;
 use super::content::Content;
 use crate::describe::unsigned;
 use crate::exit::{Code, Failure};
+use crate::output::{Output, printable};
 use crate::progress;
 
 /// Most bytes of one message.
@@ -33,10 +34,17 @@ const WAITING_MESSAGES: usize = 4;
 const SEGMENT_BYTES: u64 = 16 << 20;
 /// How long the tracker may take for an answer that is not a stream. Completing may have to hash the file.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long cancelling may take: somebody waits for the end.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often one call or stream is tried without getting any further, and how long the pauses between are.
 const ATTEMPTS: u32 = 7;
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(4);
+
+/// The tracker's reason while it is without a broker, and how long such a tracker is waited for at most. Each question is asked for a
+/// while anyway; beyond that the wait is as long as it would take to send the file again.
+const NO_BROKER: &str = "NO_BROKER";
+const LONGEST_PATIENCE: Duration = Duration::from_secs(3600);
 
 /// The reason where a file no longer has the digest that was known.
 pub const CHANGED: &str = "CHANGED";
@@ -47,6 +55,8 @@ pub struct Uploads {
     endpoint: EndpointUri,
     client: TrackerServiceClient<Channel>,
     json: bool,
+    /// The upload that is under way, if one is.
+    under_way: Option<String>,
 }
 
 /// What the blocking side has to tell when it stops.
@@ -63,7 +73,7 @@ impl Uploads {
     /// If nobody is it or knows where it is.
     pub async fn at_tracker(cluster: &Cluster, json: bool) -> Result<Self, Failure> {
         let (endpoint, client) = cluster.tracker().await?;
-        Ok(Self { endpoint, client, json })
+        Ok(Self { endpoint, client, json, under_way: None })
     }
 
     /// Puts one file. If its digest is `known` beforehand, what the network has already is not sent again.
@@ -78,6 +88,7 @@ impl Uploads {
         let mut attempt = 0;
         loop {
             let upload = self.create(source.name(), size_bytes, known).await?;
+            self.under_way = Some(upload.name.clone());
             match self.write_and_complete(&upload, &mut content, &source, known, &bar).await {
                 // The tracker has forgotten the upload (it was started anew): so does this side, if it can.
                 Err(failure) if failure.reason == "UPLOAD_NOT_FOUND" && attempt < ATTEMPTS => {
@@ -90,8 +101,9 @@ impl Uploads {
                 outcome => {
                     bar.finish_and_clear();
                     if outcome.is_err() {
-                        self.cancel(&upload.name).await;
+                        self.cancel().await;
                     }
+                    self.under_way = None;
                     return outcome;
                 }
             }
@@ -131,6 +143,7 @@ impl Uploads {
         bar: &ProgressBar,
     ) -> Result<proto::File, Failure> {
         let mut attempt = 0;
+        let begin = Instant::now();
         let (file, digest) = loop {
             let digest = if upload.state() == UploadState::Receiving {
                 self.write(upload, content, source, bar).await?;
@@ -142,7 +155,7 @@ impl Uploads {
                 let message = format!("{source} was changed while it was put");
                 return Err(Failure::new(Code::Failed, CHANGED, message));
             }
-            match self.complete(upload, &digest).await {
+            match self.complete_with_broker(upload, &digest, source, patience(begin.elapsed())).await {
                 Ok(file) => break (file, digest),
                 // What lay there from an earlier attempt was swept after the tracker had counted it: it says from where on it lacks bytes.
                 Err(failure) if failure.reason == "FRAGMENTS_MISSING" && attempt < ATTEMPTS => {
@@ -160,6 +173,34 @@ impl Uploads {
             return Err(Failure::new(Code::DigestMismatch, "DIGEST_MISMATCH", message));
         }
         Ok(file)
+    }
+
+    /// Completes it; while the tracker has lost its broker the bytes wait there for up to `patience`.
+    async fn complete_with_broker(
+        &self,
+        upload: &proto::Upload,
+        digest: &Hash,
+        source: &Source,
+        patience: Duration,
+    ) -> Result<proto::File, Failure> {
+        let begin = Instant::now();
+        let mut is_told = false;
+        loop {
+            match self.complete(upload, digest).await {
+                Err(failure) if failure.reason == NO_BROKER && begin.elapsed() < patience => {
+                    if !is_told {
+                        let left = Duration::from_secs(patience.saturating_sub(begin.elapsed()).as_secs());
+                        let left = humantime::format_duration(left);
+                        let message =
+                            format!("{source}: {}; it is waited for, up to {left}", failure.message);
+                        Output { json: self.json }.warn(&printable(&message));
+                        is_told = true;
+                    }
+                    sleep(LONGEST_PAUSE).await;
+                }
+                outcome => return outcome,
+            }
+        }
     }
 
     async fn complete(&self, upload: &proto::Upload, digest: &Hash) -> Result<proto::File, Failure> {
@@ -241,11 +282,11 @@ impl Uploads {
         Ok(unsigned(response.await?.upload.unwrap_or_default().committed_bytes))
     }
 
-    /// What nobody goes on with only takes the tracker's room.
-    async fn cancel(&mut self, upload: &str) {
-        let request = proto::CancelUploadRequest { name: upload.to_owned() };
+    /// Cancels the upload that is under way, if one is: what nobody goes on with only takes the tracker's room.
+    pub async fn cancel(&mut self) {
+        let Some(name) = self.under_way.take() else { return };
         // If it does not come to pass, the upload expires by itself.
-        let _ = timeout(Duration::from_secs(1), self.client.cancel_upload(request)).await;
+        let _ = timeout(CANCEL_TIMEOUT, self.client.cancel_upload(proto::CancelUploadRequest { name })).await;
     }
 
     /// One question, asked again while the tracker cannot be reached.
@@ -293,6 +334,11 @@ fn is_passing(error: &CallError) -> bool {
 /// How long to wait before something is tried again: twice as long each time, at most `longest`.
 pub fn pause(attempt: u32, longest: Duration) -> Duration {
     FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(attempt)).min(longest)
+}
+
+/// How long to wait for a broker before a file is given up that took so long to send.
+fn patience(sending: Duration) -> Duration {
+    sending.min(LONGEST_PATIENCE)
 }
 
 fn panicked(error: tokio::task::JoinError) -> Failure {

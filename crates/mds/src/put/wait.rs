@@ -30,15 +30,12 @@ impl Copies {
     /// If it does not, or nobody answers.
     pub async fn wanted(cluster: &Cluster, wait: Wait, timeout: Duration) -> Result<Self, Failure> {
         let aim = unsigned(cluster.network().await?.copies);
-        let registered = registered(cluster).await?;
-        let wanted = match wait {
-            Wait::Copies(copies) => u64::from(copies),
-            Wait::All => registered,
-        };
+        let Wait::Copies(copies) = wait else { return Ok(Self { wait, timeout }) };
+        let wanted = u64::from(copies);
         if aim > 0 && wanted > aim {
             let message = format!(
-                "--wait: {wanted} copies will never be there, because the tracker makes {aim}: wait for at most that many, or start \
-                 the tracker with more --copies"
+                "--wait: {wanted} copies will never be there, because the tracker makes {aim}: wait for at most that many or for \
+                 'all', or start the tracker with more --copies"
             );
             return Err(Failure::new(Code::Usage, "TOO_MANY_COPIES", message));
         }
@@ -76,8 +73,10 @@ impl Copies {
     async fn number(&self, cluster: &Cluster) -> Result<u64, Failure> {
         match self.wait {
             Wait::Copies(copies) => Ok(copies.into()),
-            // Of no torrent at all there is no copy either.
-            Wait::All => Ok(registered(cluster).await?.max(1)),
+            Wait::All => {
+                let aim = unsigned(cluster.network().await?.copies);
+                Ok(all_copies(aim, registered(cluster).await?))
+            }
         }
     }
 
@@ -93,7 +92,26 @@ impl Copies {
     }
 }
 
+/// As many copies as there will be where the tracker makes `aim`, or one on every torrent if that is 0. Of no torrent at all there is no
+/// copy either, so at least one is waited for.
+fn all_copies(aim: u64, torrents: u64) -> u64 {
+    let copies = if aim == 0 { torrents } else { aim.min(torrents) };
+    copies.max(1)
+}
+
 async fn registered(cluster: &Cluster) -> Result<u64, Failure> {
     let servers = cluster.servers().await?;
     Ok(servers.iter().filter(|server| server.state() == ServerState::Registered).count() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_copies_are_as_many_as_there_will_be() {
+        for (aim, torrents, copies) in [(2, 3, 2), (2, 1, 1), (2, 0, 1), (0, 3, 3), (0, 0, 1)] {
+            assert_eq!(all_copies(aim, torrents), copies, "{aim} {torrents}");
+        }
+    }
 }

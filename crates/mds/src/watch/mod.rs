@@ -2,16 +2,17 @@
 //!
 //! The system tells what changes, and now and then everything is looked through for what it did not tell. A file is put when nobody has
 //! written to it for a while, and once: `memory` knows what was put. What is moved or deleted here stays in the network. If the tracker is
-//! away, what has settled waits.
+//! away, what has settled waits; what the tracker has no room for waits alone, in `queue`, and what it can never take is left out.
 
 mod memory;
+mod queue;
 mod settling;
 mod tree;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use endpoint::client::Cluster;
@@ -23,29 +24,31 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::cli::Watch;
-use crate::describe::FileView;
+use crate::describe::PutView;
 use crate::exit::{Code, Failure};
 use crate::output::{Output, count, printable};
-use crate::put::{CHANGED, Source, Uploads, pause};
+use crate::put::{CHANGED, Source, Uploads};
 use crate::signals::Signals;
 
 use memory::Memory;
+use queue::{Queue, Settled};
 use settling::{Settling, Stamp};
 use tree::{Tree, Walk};
 
 /// Where is kept what was put, unless told otherwise. It begins with a dot, so it is not put itself.
 const STATE_NAME: &str = ".mds-watch";
-/// Longest pause before the tracker is tried again.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Reasons of failures that do not pass: the file cannot be read here, and its description would not fit into an event.
+const IO: &str = "IO";
+const TOO_LARGE: &str = "FILE_TOO_LARGE";
 /// How often files are looked at that have not settled yet, at most and at least.
 const SHORTEST_LOOK: Duration = Duration::from_millis(20);
 const LONGEST_LOOK: Duration = Duration::from_secs(1);
 
 /// A file that was put, for programs: one a line.
 #[derive(Debug, Serialize)]
-struct PutView {
+struct WatchedView {
     #[serde(flatten)]
-    file: FileView,
+    put: PutView,
     /// Where it is here.
     path: String,
 }
@@ -65,6 +68,9 @@ pub async fn run(
         ended = watching.go_on() => Some(ended),
         () = signals.next() => None,
     };
+    if let (None, Some(uploads)) = (&ended, &mut watching.uploads) {
+        uploads.cancel().await;
+    }
     match (ended, watching.settled.len()) {
         (Some(Err(failure)), _) => Err(failure),
         (Some(Ok(())) | None, 0) => Ok(()),
@@ -85,17 +91,14 @@ struct Watching<'a> {
     look_every: Duration,
     rescan_every: Duration,
     settling: Settling,
-    /// What has settled and is to be put, in this order.
-    settled: VecDeque<(PathBuf, Stamp)>,
-    /// The same, to look a path up.
-    queued: BTreeSet<PathBuf>,
+    /// Where the last file was put, or is just being put.
+    uploads: Option<Uploads>,
+    /// What has settled and is to be put.
+    settled: Queue,
     /// By path: how it was when it could not be put for a reason that will not pass by itself.
     refused: BTreeMap<PathBuf, Stamp>,
     /// What was complained of already.
     told: BTreeSet<String>,
-    /// How often in a row the tracker did not take anything, and when it is asked again.
-    attempts: u32,
-    not_before: Instant,
     /// Changes as the system tells them. The watcher ends with what holds it.
     changes: UnboundedReceiver<notify::Result<notify::Event>>,
     _watcher: Option<RecommendedWatcher>,
@@ -129,12 +132,10 @@ impl<'a> Watching<'a> {
             look_every: (watch.settle / 4).clamp(SHORTEST_LOOK, LONGEST_LOOK),
             rescan_every: watch.rescan.max(SHORTEST_LOOK),
             settling: Settling::new(watch.settle),
-            settled: VecDeque::new(),
-            queued: BTreeSet::new(),
+            uploads: None,
+            settled: Queue::new(Instant::now()),
             refused: BTreeMap::new(),
             told: BTreeSet::new(),
-            attempts: 0,
-            not_before: Instant::now(),
             changes,
             _watcher: watcher.ok(),
         })
@@ -150,17 +151,13 @@ impl<'a> Watching<'a> {
                 Some(change) = self.changes.recv() => self.take(change)?,
                 _ = rescan.tick() => self.look_through_all()?,
                 () = sleep_until(look_at), if !self.settling.is_empty() => {}
-                () = sleep_until(self.not_before), if !self.settled.is_empty() => {}
+                () = sleep_until(self.settled.due().unwrap_or(look_at)), if !self.settled.is_empty() => {}
             }
             for (path, stamp) in self.settling.look(Instant::now(), Stamp::of_path) {
-                if self.queued.insert(path.clone()) {
-                    self.settled.push_back((path, stamp));
-                }
+                self.settled.push(path, stamp);
             }
-            while let Some((path, stamp)) = self.settled.front().cloned()
-                && Instant::now() >= self.not_before
-            {
-                self.put_or_wait(&path, stamp).await?;
+            while let Some(settled) = self.settled.next(Instant::now()) {
+                self.put_or_wait(settled).await?;
             }
         }
     }
@@ -197,68 +194,81 @@ impl<'a> Watching<'a> {
         for path in walk.files {
             let Some(stamp) = Stamp::of_path(&path) else { continue };
             let is_put = self.tree.name(&path).is_ok_and(|name| self.memory.knows(name.as_str(), stamp));
-            if !is_put && !self.queued.contains(&path) && self.refused.get(&path) != Some(&stamp) {
+            if !is_put && !self.settled.contains(&path) && self.refused.get(&path) != Some(&stamp) {
                 self.settling.notice(&path, stamp, now);
             }
         }
         walk.failures.iter().for_each(|failure| self.complain(&failure.message));
     }
 
-    /// Puts the first of what has settled. It stays the first if the tracker does not take anything now.
-    async fn put_or_wait(&mut self, path: &Path, stamp: Stamp) -> Result<(), Failure> {
-        let outcome = self.put(path, stamp).await;
+    /// Puts a file that has settled. It stays in the queue if it may go well later.
+    async fn put_or_wait(&mut self, mut settled: Settled) -> Result<(), Failure> {
+        let outcome = self.put(&mut settled).await;
+        let Settled { path, stamp, .. } = settled.clone();
+        let prospect = outcome.as_ref().err().map_or(Prospect::Never, prospect);
         match outcome {
-            Ok(()) => self.attempts = 0,
+            Ok(()) => {}
             Err(failure) if failure.is_closed_output() => return Err(failure),
             Err(failure) if failure.reason == CHANGED => {
-                if let Some(stamp) = Stamp::of_path(path) {
-                    self.settling.notice(path, stamp, Instant::now());
+                if let Some(stamp) = Stamp::of_path(&path) {
+                    self.settling.notice(&path, stamp, Instant::now());
                 }
             }
-            Err(failure) if may_pass(&failure) => {
-                let pause = pause(self.attempts, LONGEST_PAUSE);
-                self.attempts = self.attempts.saturating_add(1);
-                self.not_before = Instant::now() + pause;
-                let again = humantime::format_duration(pause);
+            Err(failure) => {
                 let message = failure.about(&path.display().to_string()).message;
-                self.output.warn(&printable(&format!("{message}; tried again in {again}")));
+                let pause = match prospect {
+                    Prospect::WithTheTracker => Some(self.settled.wait_for_all(settled, Instant::now())),
+                    Prospect::Later => Some(self.settled.wait_alone(settled, Instant::now())),
+                    Prospect::Never => None,
+                };
+                let then = if let Some(pause) = pause {
+                    format!("tried again in {}", humantime::format_duration(pause))
+                } else {
+                    self.settled.done(&path);
+                    self.refused.insert(path, stamp);
+                    "left out until it changes".to_owned()
+                };
+                self.output.warn(&printable(&format!("{message}; {then}")));
                 return Ok(());
             }
-            Err(failure) => {
-                self.refused.insert(path.to_owned(), stamp);
-                let message = failure.about(&path.display().to_string()).message;
-                self.output.warn(&printable(&format!("{message}; left out until it changes")));
-            }
         }
-        self.settled.pop_front();
-        self.queued.remove(path);
+        self.settled.done(&path);
         Ok(())
     }
 
-    async fn put(&mut self, path: &Path, stamp: Stamp) -> Result<(), Failure> {
+    async fn put(&mut self, settled: &mut Settled) -> Result<(), Failure> {
+        let (path, stamp) = (settled.path.as_path(), settled.stamp);
         let name: FileName = self.tree.name(path)?;
         if self.memory.knows(name.as_str(), stamp) {
             return Ok(());
         }
-        let digest = digest_of(path.to_owned()).await;
+        let digest = match settled.digest {
+            Some(digest) => Ok(digest),
+            None => digest_of(path.to_owned()).await,
+        };
         // What is gone or was written to meanwhile comes again by itself, if at all.
         if Stamp::of_path(path) != Some(stamp) {
             return Err(Failure::new(Code::Failed, CHANGED, format!("{} was changed", path.display())));
         }
         let digest = digest?;
+        settled.digest = Some(digest);
         // A file that was moved or touched.
         if self.memory.knows_digest(&digest) {
             return self.memory.record(name.as_str(), stamp, &digest);
         }
         let source = Source::Path { path: path.to_owned(), name: name.clone() };
-        let mut uploads = Uploads::at_tracker(self.cluster, self.output.json).await?;
+        // It may be another tracker than that of the last file.
+        let uploads = self.uploads.insert(Uploads::at_tracker(self.cluster, self.output.json).await?);
         let file = uploads.put(source, Some(digest)).await?;
         self.memory.record(name.as_str(), stamp, &digest)?;
-        let file = FileView::of(&file);
+        let put = PutView::of(&file, Some(&name));
+        if let Some(warning) = put.warning() {
+            self.output.warn(&printable(&warning));
+        }
         if self.output.json {
-            self.output.value_line(&PutView { file, path: path.display().to_string() })
+            self.output.value_line(&WatchedView { put, path: path.display().to_string() })
         } else {
-            self.output.line(&file.sum_line())
+            self.output.line(&put.file.sum_line())
         }
     }
 
@@ -270,13 +280,25 @@ impl<'a> Watching<'a> {
     }
 }
 
-/// Whether the same may go well later although the file stays as it is.
-fn may_pass(failure: &Failure) -> bool {
+/// When a file may go well that did not, although it stays as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Prospect {
+    /// When the tracker is there again, as all others.
+    WithTheTracker,
+    /// At some time; others may go well now.
+    Later,
+    /// Not before it is another file.
+    Never,
+}
+
+fn prospect(failure: &Failure) -> Prospect {
     match failure.code {
-        Code::NotFound | Code::Unreachable | Code::TimedOut | Code::DigestMismatch | Code::NoSpace => true,
-        // Whatever the tracker has for reasons, except that this file cannot be read.
-        Code::Failed => failure.reason != "IO",
-        Code::Usage | Code::PartlyDone | Code::NotAllowed | Code::Interrupted => false,
+        Code::Unreachable => Prospect::WithTheTracker,
+        Code::NotFound | Code::TimedOut | Code::DigestMismatch | Code::NoSpace => Prospect::Later,
+        // Whatever the tracker has for reasons, except that this file cannot be read, or not be described in an event.
+        Code::Failed if [IO, TOO_LARGE].contains(&failure.reason.as_str()) => Prospect::Never,
+        Code::Failed => Prospect::Later,
+        Code::Usage | Code::PartlyDone | Code::NotAllowed | Code::Interrupted => Prospect::Never,
     }
 }
 

@@ -77,6 +77,13 @@ fn a_stream_is_written_in_segments_that_are_kept() {
 }
 
 #[test]
+fn a_broker_is_waited_for_as_long_as_the_file_would_take_again() {
+    let minute = Duration::from_secs(60);
+    assert_eq!(patience(minute), minute);
+    assert_eq!(patience(minute * 600), LONGEST_PATIENCE);
+}
+
+#[test]
 fn pauses_grow_and_end() {
     assert_eq!(pause(0, LONGEST_PAUSE), FIRST_PAUSE);
     assert_eq!(pause(u32::MAX, LONGEST_PAUSE), LONGEST_PAUSE);
