@@ -60,6 +60,7 @@ pub struct TrackerConfig {
 
 /// What happens to a tracker.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "an input is handled at once: none is ever kept")]
 pub enum TrackerInput {
     /// The bus is there: connected, subscribed, and it lets our packets through. Every connection is a start of its own.
     Connected {
