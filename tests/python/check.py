@@ -143,12 +143,19 @@ def lists(tracked, torrents):
         if not request.page_token:
             break
     assert names == ["servers/t1", "servers/t2", "servers/t3"]
+    # Tokens of the same calls with another filter and another file.
+    strangers = [
+        tracked.endpoint.ListFiles(endpoint.ListFilesRequest(page_size=1, display_name_contains="listed/")).next_page_token,
+        tracked.endpoint.ListFragments(endpoint.ListFragmentsRequest(parent=f"files/{max(files)}", page_size=1)).next_page_token,
+    ]
+    assert all(strangers)
     for list_call in [
         lambda size, token: tracked.endpoint.ListFiles(endpoint.ListFilesRequest(page_size=size, page_token=token)),
         lambda size, token: tracked.endpoint.ListServers(endpoint.ListServersRequest(page_size=size, page_token=token)),
         lambda size, token: tracked.endpoint.ListFragments(endpoint.ListFragmentsRequest(parent=f"files/{min(files)}", page_size=size, page_token=token)),
     ]:
-        expect(lambda: list_call(0, "no token/"), "INVALID_ARGUMENT", "INVALID_PAGE_TOKEN", "BadRequest", field="page_token")
+        for foreign in ["no token/", "garbage", "5", "-1", UNKNOWN, *strangers]:
+            expect(lambda: list_call(0, foreign), "INVALID_ARGUMENT", "INVALID_PAGE_TOKEN", "BadRequest", field="page_token")
         expect(lambda: list_call(-1, ""), "INVALID_ARGUMENT", "INVALID_FIELD", "BadRequest", field="page_size")
 
 

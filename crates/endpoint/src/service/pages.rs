@@ -1,7 +1,7 @@
 //! Lists, page by page. Each page is one question to the event loop and walks at most [`WORK_OF_A_PAGE`] entries of the view.
 //!
 //! A page is bounded in bytes too: how long an entry is depends on how many torrents there are and on what they call themselves, and a page
-//! that is larger than a message could not be had at all.
+//! that is larger than a message could not be had at all. Each page comes with the place behind which the next one begins, if there is one.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -12,7 +12,7 @@ use protocol::{ClientId, Hash};
 use super::describe::{Servers, describe_file, describe_fragment, describe_server};
 use crate::catalog::Catalog;
 use crate::errors::Refusal;
-use crate::names::server_name;
+use crate::names::{List, server_name};
 use crate::proto;
 
 /// Most files and fragments that one page looks at: some milliseconds of the event loop. A page that reaches it ends early.
@@ -56,21 +56,20 @@ pub fn servers_page(
     catalog: &dyn Catalog,
     after: Option<&ClientId>,
     page_size: usize,
-) -> proto::ListServersResponse {
+) -> (Vec<proto::Server>, Option<ClientId>) {
     let servers = Servers::of(catalog);
     let mut room = Room::of(page_size);
     let mut page = Vec::new();
-    let mut last = None;
+    let mut last: Option<&ClientId> = None;
     for server in servers.all().filter(|server| after.is_none_or(|after| server.id > *after)) {
         let described = describe_server(server);
         if !room.takes(bytes_of(&described)) {
-            let next_page_token = last.map(ClientId::to_string).unwrap_or_default();
-            return proto::ListServersResponse { servers: page, next_page_token };
+            return (page, last.cloned());
         }
         page.push(described);
         last = Some(&server.id);
     }
-    proto::ListServersResponse { servers: page, next_page_token: String::new() }
+    (page, None)
 }
 
 /// Which files a list is to contain.
@@ -102,6 +101,12 @@ impl FileFilter {
         })
     }
 
+    /// The list of the files that match, as its page tokens tell it.
+    pub fn list(&self) -> List {
+        let Self { name_contains, name, digest_prefix } = self;
+        List::new(&format!("files {name_contains:?} {name:?} {digest_prefix}"))
+    }
+
     /// The first digest that can match: the prefix and zeros.
     fn first_digest(&self) -> Option<Hash> {
         format!("{:0<64}", self.digest_prefix).parse().ok()
@@ -121,7 +126,7 @@ pub fn files_page(
     filter: &FileFilter,
     after: Option<Hash>,
     page_size: usize,
-) -> proto::ListFilesResponse {
+) -> (Vec<proto::File>, Option<Hash>) {
     let servers = Servers::of(catalog);
     let start = match after {
         Some(after) => Bound::Excluded(after),
@@ -131,29 +136,32 @@ pub fn files_page(
     let mut room = Room::of(page_size);
     let mut work = 0;
     let mut last = None;
-    let ends = |files, last: Option<Hash>| {
-        let next_page_token = last.map(|hash| hash.to_string()).unwrap_or_default();
-        proto::ListFilesResponse { files, next_page_token }
-    };
     for (hash, info) in catalog.view().files().range((start, Bound::Unbounded)) {
         if !filter.digest_prefix.is_empty() && filter.is_behind(&hash.to_string()) {
             break;
         }
         if files.len() == page_size || work >= WORK_OF_A_PAGE {
-            return ends(files, last);
+            return (files, last);
         }
         work += 1;
         if filter.matches(info.name.as_ref().map_or("", |name| name.as_str())) {
             work += info.fragments.len();
             let described = describe_file(catalog, &servers, hash, info);
             if !room.takes(bytes_of(&described)) {
-                return ends(files, last);
+                return (files, last);
             }
             files.push(described);
         }
         last = Some(*hash);
     }
-    ends(files, None)
+    (files, None)
+}
+
+pub struct FragmentsPage {
+    pub fragments: Vec<proto::Fragment>,
+    /// The holders that the fragments name.
+    pub servers: Vec<proto::Server>,
+    pub next: Option<usize>,
 }
 
 pub fn fragments_page(
@@ -161,7 +169,7 @@ pub fn fragments_page(
     file: Hash,
     start: usize,
     page_size: usize,
-) -> Result<proto::ListFragmentsResponse, Refusal> {
+) -> Result<FragmentsPage, Refusal> {
     let view = catalog.view();
     let info = view.file(&file).ok_or(Refusal::FileNotFound(file))?;
     if start > info.fragments.len() {
@@ -192,13 +200,8 @@ pub fn fragments_page(
         named.extend(new);
         fragments.push(described);
     }
-    let end = start + fragments.len();
-    let has_more = end < info.fragments.len();
-    Ok(proto::ListFragmentsResponse {
-        fragments,
-        servers: named.into_values().collect(),
-        next_page_token: if has_more { end.to_string() } else { String::new() },
-    })
+    let next = Some(start + fragments.len()).filter(|end| *end < info.fragments.len());
+    Ok(FragmentsPage { fragments, servers: named.into_values().collect(), next })
 }
 
 /// Where the holders of one fragment alone are more than a page takes, the first of them must do.
@@ -280,12 +283,13 @@ mod tests {
         let mut after: Option<ClientId> = None;
         let mut listed = 0;
         loop {
-            let page = servers_page(&crowd, after.as_ref(), 1000);
-            assert!(!page.servers.is_empty() && page.encoded_len() < MAX_MESSAGE_BYTES);
+            let (servers, next) = servers_page(&crowd, after.as_ref(), 1000);
+            let page = proto::ListServersResponse { servers, ..Default::default() };
+            assert!(!page.servers.is_empty() && page.encoded_len() < MAX_MESSAGE_BYTES / 2);
             listed += page.servers.len();
-            match page.next_page_token.parse() {
-                Ok(next) => after = Some(next),
-                Err(_) => break,
+            after = next;
+            if after.is_none() {
+                break;
             }
         }
         assert_eq!(listed, TORRENTS);
@@ -294,7 +298,9 @@ mod tests {
     #[test]
     fn a_fragment_with_more_holders_than_a_message_takes_is_listed_with_some_of_them() {
         let file = Hash::of(b"x");
-        let page = fragments_page(&crowd(file), file, 0, 1000).unwrap();
+        let FragmentsPage { fragments, servers, next } = fragments_page(&crowd(file), file, 0, 1000).unwrap();
+        assert_eq!(next, None);
+        let page = proto::ListFragmentsResponse { fragments, servers, ..Default::default() };
         assert!(page.encoded_len() < MAX_MESSAGE_BYTES);
         let [fragment] = &page.fragments[..] else { panic!("{} fragments", page.fragments.len()) };
         assert!((1..TORRENTS).contains(&fragment.holders.len()));
