@@ -284,6 +284,7 @@ def byte_stream(tracked, torrents):
         expect(reading(blob, -1), "OUT_OF_RANGE", "OFFSET_OUT_OF_RANGE")
         expect(reading(blob, 0, -1), "INVALID_ARGUMENT", "NEGATIVE_LIMIT")
     expect(lambda: torrents[0].blobs.Write(iter([early])), "UNIMPLEMENTED", "ONLY_AT_TRACKER")
+    expect(lambda: torrents[0].blobs.QueryWriteStatus(status), "UNIMPLEMENTED", "ONLY_AT_TRACKER")
 
     wrong = f"uploads/{uuid.uuid4()}/blobs/{UNKNOWN}/10"
     for _ in range(2):
@@ -372,6 +373,23 @@ def deadlines(tracked, torrents):
         eventually("the places of those that went are free", lambda: endpoint.WATCH_KIND_SNAPSHOT_BEGUN == next(daemon.endpoint.Watch(endpoint.WatchRequest())).kind)
 
 
+def only_at_tracker(tracked, torrents):
+    """A torrent says of everything that the tracker does that it does not do it, and where the tracker is."""
+    known = ",".join(tracked.endpoint.GetNetwork(endpoint.GetNetworkRequest()).tracker_endpoints)
+    for torrent in torrents:
+        for call in [
+            lambda: torrent.tracker.CreateUpload(tracker.CreateUploadRequest()),
+            lambda: torrent.tracker.GetUpload(tracker.GetUploadRequest()),
+            lambda: torrent.tracker.FindMissingFragments(tracker.FindMissingFragmentsRequest()),
+            lambda: torrent.tracker.WriteFragments(iter([tracker.WriteFragmentsRequest(data=b"x")])),
+            lambda: torrent.tracker.CompleteUpload(tracker.CompleteUploadRequest()),
+            lambda: torrent.tracker.CancelUpload(tracker.CancelUploadRequest()),
+            lambda: torrent.tracker.DeleteFile(tracker.DeleteFileRequest()),
+            lambda: torrent.tracker.DrainServer(tracker.DrainServerRequest()),
+        ]:
+            expect(call, "UNIMPLEMENTED", "ONLY_AT_TRACKER", tracker_endpoints=known)
+
+
 def services(tracked, torrents):
     """Health, and what grpcurl does."""
     for daemon, offered in [(tracked, SERVICES), *((torrent, SERVICES[:2]) for torrent in torrents)]:
@@ -379,6 +397,9 @@ def services(tracked, torrents):
         for service in ["", *offered]:
             answer = health.Check(health_pb2.HealthCheckRequest(service=service))
             assert answer.status == health_pb2.HealthCheckResponse.SERVING, service
+        if daemon is not tracked:
+            answer = health.Check(health_pb2.HealthCheckRequest(service=SERVICES[2]))
+            assert answer.status == health_pb2.HealthCheckResponse.NOT_SERVING
         database = ProtoReflectionDescriptorDatabase(daemon.channel)
         v1alpha = set(database.get_services())
         request = reflection_pb2.ServerReflectionRequest(list_services="")
@@ -388,7 +409,7 @@ def services(tracked, torrents):
             response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
         )
         listed = {service.name for service in next(v1(iter([request]))).list_services_response.service}
-        assert set(offered) <= v1alpha & listed, (v1alpha, listed)
+        assert set(SERVICES) <= v1alpha & listed, (v1alpha, listed)
 
         # A call made from nothing but what the server says of itself.
         pool = descriptor_pool.DescriptorPool(database)
@@ -431,7 +452,7 @@ def no_broker(tracked, torrents):
 
 
 PARTS = {
-    "all": [upload_with_a_break, cancelled_upload, lists, ranges, watch, byte_stream, failures, deadlines, services],
+    "all": [upload_with_a_break, cancelled_upload, lists, ranges, watch, byte_stream, failures, deadlines, only_at_tracker, services],
     "no-space": [no_space],
     "no-broker": [no_broker],
 }

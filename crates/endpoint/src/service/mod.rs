@@ -6,6 +6,7 @@
 mod blobs;
 mod budget;
 pub(crate) mod describe;
+mod elsewhere;
 mod health;
 mod pages;
 mod reads;
@@ -34,6 +35,7 @@ use pages::{FileFilter, FragmentsPage};
 
 pub use blobs::{BlobWrites, ByteStreamApi};
 pub use budget::{Budget, Share};
+pub use elsewhere::ElsewhereApi;
 pub use reads::MAX_CHUNK_BYTES;
 
 /// Most digests of one `BatchGetFragments`.
