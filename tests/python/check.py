@@ -110,6 +110,11 @@ def upload_with_a_break(tracked, _):
     eventually("every fragment has a holder", lambda: copies(tracked, file.name) > 0)
     known = tracked.tracker.CreateUpload(tracker.CreateUploadRequest(digest=file.digest)).upload
     assert known.state == resources.UPLOAD_STATE_COMPLETE, "the network has it already"
+    contradiction = tracker.CreateUploadRequest(digest=file.digest, size_bytes=7)
+    expect(
+        lambda: tracked.tracker.CreateUpload(contradiction),
+        "INVALID_ARGUMENT", "SIZE_MISMATCH", "BadRequest", expected_bytes="7", actual_bytes=str(len(data)),
+    )  # fmt: skip
 
 
 def cancelled_upload(tracked, _):
@@ -263,6 +268,8 @@ def byte_stream(tracked, torrents):
     eventually("every fragment has a holder", lambda: copies(tracked, f"files/{digest}") > 0)
     early = bytestream.WriteRequest(resource_name=f"uploads/{uuid.uuid4()}/{blob}/some/name", data=data[:10])
     assert tracked.blobs.Write(iter([early])).committed_size == len(data)
+    short = bytestream.WriteRequest(resource_name=f"uploads/{uuid.uuid4()}/blobs/{digest}/7", data=data[:7], finish_write=True)
+    expect(lambda: tracked.blobs.Write(iter([short])), "INVALID_ARGUMENT", "SIZE_MISMATCH", "BadRequest", actual_bytes=str(len(data)))
 
     fragment = data[1024:2048]
     for daemon in [tracked, *torrents]:

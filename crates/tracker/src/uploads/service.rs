@@ -137,6 +137,11 @@ impl UploadApi {
             Some(file) => self.size_if_there(file).await?.map(|size_bytes| (*file, size_bytes)),
             None => None,
         };
+        if let Some((_, actual_bytes)) = there
+            && let Some(expected_bytes) = announced.size_bytes.filter(|announced| *announced != actual_bytes)
+        {
+            return Err(Refusal::SizeMismatch { expected_bytes, actual_bytes }.into());
+        }
         let goes_on = announced.request_id.is_some_and(|id| self.registry.of_request(id).is_some());
         if let Some(size_bytes) = announced.size_bytes.filter(|_| there.is_none() && !goes_on) {
             self.check_room(size_bytes).await?;
