@@ -438,6 +438,26 @@ def no_space(tracked, _):
     assert put(tracked, content(7, 5000)).size_bytes == 5000, "what fits is taken"
 
 
+BEGUN = tracker.CreateUploadRequest(size_bytes=1500, request_id=str(uuid.UUID(int=4)), min_servers=3)
+
+
+def begin_with_three(tracked, _):
+    """Afterwards a torrent leaves."""
+    upload = tracked.tracker.CreateUpload(BEGUN).upload
+    tracked.tracker.WriteFragments(pieces(upload, content(9, 1500), [0]))
+
+
+def go_on_with_two(tracked, _):
+    """The same request is the same upload, though it would not be accepted now."""
+    other = tracker.CreateUploadRequest(size_bytes=1500, request_id=str(uuid.uuid4()), min_servers=3)
+    expect(lambda: tracked.tracker.CreateUpload(other), "FAILED_PRECONDITION", "TOO_FEW_TORRENTS", registered="2")
+    upload = tracked.tracker.CreateUpload(BEGUN).upload
+    assert upload.committed_bytes == 1024, upload
+    tracked.tracker.WriteFragments(pieces(upload, content(9, 1500), [1024]))
+    assert tracked.tracker.CompleteUpload(tracker.CompleteUploadRequest(name=upload.name)).file.size_bytes == 1500
+    assert tracked.tracker.CreateUpload(BEGUN).upload.state == resources.UPLOAD_STATE_COMPLETE
+
+
 def no_broker(tracked, torrents):
     """The broker is gone; a file from before is there."""
     for daemon in [tracked, *torrents]:
@@ -462,6 +482,8 @@ PARTS = {
     "all": [upload_with_a_break, cancelled_upload, lists, ranges, watch, byte_stream, failures, deadlines, only_at_tracker, services],
     "no-space": [no_space],
     "no-broker": [no_broker],
+    "begin-with-three": [begin_with_three],
+    "go-on-with-two": [go_on_with_two],
 }
 
 

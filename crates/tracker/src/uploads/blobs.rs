@@ -94,7 +94,7 @@ impl UploadApi {
             size_bytes: Some(blob.size_bytes),
             name: None,
         };
-        let upload = self.create(announced).await?;
+        let upload = self.create(announced, 0).await?;
         if lock(&upload).published.is_some() {
             // Nobody needs the rest of the stream.
             return Ok(WriteResponse { committed_size: int64(blob.size_bytes) });

@@ -75,12 +75,7 @@ impl UploadApi {
     }
 
     /// Whether at least so many torrents are registered.
-    async fn check_torrents(&self, wanted: i32) -> Result<(), Refusal> {
-        let negative = |_| Refusal::InvalidField {
-            field: "min_servers",
-            problem: "a number is not negative".to_owned(),
-        };
-        let wanted = usize::try_from(wanted).map_err(negative)?;
+    async fn check_torrents(&self, wanted: usize) -> Result<(), Refusal> {
         if wanted == 0 {
             return Ok(());
         }
@@ -128,8 +123,13 @@ impl UploadApi {
         Ok(Response::new(proto::CompleteUploadResponse { file: answer.into_inner().file }))
     }
 
-    /// A new upload, or the one that was created by the same request.
-    pub(super) async fn create(&self, announced: Announced) -> Result<SharedUpload, Status> {
+    /// A new upload, for which so many torrents must be registered, or the one that was created by the same request: that goes on, whatever
+    /// has become of torrents and room since.
+    pub(super) async fn create(
+        &self,
+        announced: Announced,
+        min_servers: usize,
+    ) -> Result<SharedUpload, Status> {
         // Also between the turns of `tidy`: so many that became a file are remembered, however fast they come.
         self.leftovers.expire();
         self.forget_if_deleted(announced.request_id).await?;
@@ -143,8 +143,11 @@ impl UploadApi {
             return Err(Refusal::SizeMismatch { expected_bytes, actual_bytes }.into());
         }
         let goes_on = announced.request_id.is_some_and(|id| self.registry.of_request(id).is_some());
-        if let Some(size_bytes) = announced.size_bytes.filter(|_| there.is_none() && !goes_on) {
-            self.check_room(size_bytes).await?;
+        if !goes_on {
+            self.check_torrents(min_servers).await?;
+            if let Some(size_bytes) = announced.size_bytes.filter(|_| there.is_none()) {
+                self.check_room(size_bytes).await?;
+            }
         }
         let upload = self.registry.create(announced)?;
         if let Some((file, size_bytes)) = there {
@@ -308,6 +311,12 @@ fn optional_size(size_bytes: Option<i64>) -> Result<Option<u64>, Refusal> {
     size_bytes.map(u64::try_from).transpose().map_err(negative)
 }
 
+fn min_servers(request: &proto::CreateUploadRequest) -> Result<usize, Refusal> {
+    let negative =
+        |_| Refusal::InvalidField { field: "min_servers", problem: "a number is not negative".to_owned() };
+    usize::try_from(request.min_servers).map_err(negative)
+}
+
 fn announced(request: &proto::CreateUploadRequest) -> Result<Announced, Refusal> {
     let invalid = |field, problem: String| Refusal::InvalidField { field, problem };
     let digest = match request.digest.as_str() {
@@ -331,9 +340,8 @@ impl TrackerService for UploadApi {
         &self,
         request: Request<proto::CreateUploadRequest>,
     ) -> Result<Response<proto::CreateUploadResponse>, Status> {
-        let announced = announced(request.get_ref())?;
-        self.check_torrents(request.get_ref().min_servers).await?;
-        let upload = self.create(announced).await?;
+        let (announced, min_servers) = (announced(request.get_ref())?, min_servers(request.get_ref())?);
+        let upload = self.create(announced, min_servers).await?;
         Ok(Response::new(proto::CreateUploadResponse { upload: Some(self.describe(&upload)) }))
     }
 
