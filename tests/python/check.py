@@ -438,6 +438,16 @@ def no_space(tracked, _):
     assert put(tracked, content(7, 5000)).size_bytes == 5000, "what fits is taken"
 
 
+def too_large(tracked, _):
+    """Events are small: what they cannot describe is refused before a byte is sent."""
+    request = tracker.CreateUploadRequest(size_bytes=2 << 20)
+    expect(lambda: tracked.tracker.CreateUpload(request), "FAILED_PRECONDITION", "FILE_TOO_LARGE", "PreconditionFailure")
+    blob = bytestream.WriteRequest(resource_name=f"uploads/{uuid.uuid4()}/blobs/{UNKNOWN}/{2 << 20}", data=b"x")
+    expect(lambda: tracked.blobs.Write(iter([blob])), "FAILED_PRECONDITION", "FILE_TOO_LARGE", "PreconditionFailure")
+    # Their size is not told.
+    expect(lambda: put(tracked, content(12, 1 << 20)), "FAILED_PRECONDITION", "FILE_TOO_LARGE", "PreconditionFailure")
+
+
 BEGUN = tracker.CreateUploadRequest(size_bytes=1500, request_id=str(uuid.UUID(int=4)), min_servers=3)
 
 
@@ -482,6 +492,7 @@ PARTS = {
     "all": [upload_with_a_break, cancelled_upload, lists, ranges, watch, byte_stream, failures, deadlines, only_at_tracker, services],
     "no-space": [no_space],
     "no-broker": [no_broker],
+    "too-large": [too_large],
     "begin-with-three": [begin_with_three],
     "go-on-with-two": [go_on_with_two],
 }

@@ -32,18 +32,20 @@ pub struct UploadApi {
     pub(super) writer: FragmentWriter,
     fragments: Fragments,
     pub(super) fragment_size_bytes: u64,
+    max_event_bytes: u64,
     requests: mpsc::Sender<LoopRequest>,
     catalog: CatalogHandle,
     reads: EndpointApi,
 }
 
 impl UploadApi {
-    /// The service that stores with `writer`, asks the event loop through `requests` and `catalog`, and answers with files as `reads` tells them. What uploads
+    /// The service that stores with `writer` fragments of a size whose events have at most so many bytes, asks the event loop through `requests` and `catalog`, and answers with files as `reads` tells them. What uploads
     /// leave behind is tidied on the runtime that this is called on, as long as the event loop takes requests.
     pub fn new(
         writer: FragmentWriter,
         fragments: Fragments,
         fragment_size_bytes: u64,
+        max_event_bytes: u64,
         requests: mpsc::Sender<LoopRequest>,
         catalog: CatalogHandle,
         reads: EndpointApi,
@@ -51,7 +53,18 @@ impl UploadApi {
         let (registry, memory) = (Registry::default(), Memory::new(fragment_size_bytes));
         let (leftovers, left) = Leftovers::new(registry.clone());
         tokio::spawn(tidy(registry.clone(), left, requests.clone()));
-        Self { registry, memory, leftovers, writer, fragments, fragment_size_bytes, requests, catalog, reads }
+        Self {
+            registry,
+            memory,
+            leftovers,
+            writer,
+            fragments,
+            fragment_size_bytes,
+            max_event_bytes,
+            requests,
+            catalog,
+            reads,
+        }
     }
 
     /// The uploads that it takes care of.
@@ -147,6 +160,7 @@ impl UploadApi {
             self.check_torrents(min_servers).await?;
             if let Some(size_bytes) = announced.size_bytes.filter(|_| there.is_none()) {
                 self.check_room(size_bytes).await?;
+                check_describable(size_bytes, self.fragment_size_bytes, self.max_event_bytes)?;
             }
         }
         let upload = self.registry.create(announced)?;
@@ -293,6 +307,21 @@ impl UploadApi {
         });
         hashing.await.map_err(|_| Refusal::StoreUnusable)?
     }
+}
+
+/// Whether a file of this size can be described in an event at all. Whether the view can, with it, shows when it is completed.
+fn check_describable(size_bytes: u64, fragment_size_bytes: u64, max_event_bytes: u64) -> Result<(), Refusal> {
+    /// A digest in hex, its quotes, and the comma behind it.
+    const DIGEST_BYTES: u64 = 67;
+    let fragments = size_bytes.div_ceil(fragment_size_bytes.max(1));
+    let event_bytes = fragments.saturating_mul(DIGEST_BYTES);
+    if event_bytes <= max_event_bytes {
+        return Ok(());
+    }
+    Err(Refusal::FileTooLarge(format!(
+        "a file of {fragments} fragments takes an event of more than {event_bytes} bytes, and {max_event_bytes} are allowed: use a larger \
+         fragment size"
+    )))
 }
 
 /// The file's fragments: those listed, or those that were written, by their places.
