@@ -437,6 +437,24 @@ def no_space(tracked, _):
     expect(lambda: tracked.blobs.Write(iter([blob])), "RESOURCE_EXHAUSTED", "NO_SPACE", "QuotaFailure")
     assert put(tracked, content(7, 5000)).size_bytes == 5000, "what fits is taken"
 
+    # What is there already needs no room, though nobody can know that when the upload is created.
+    data = content(10, 1200 << 10)
+    file = put(tracked, data)
+    eventually("the file has its copies", lambda: copies(tracked, file.name) == 2)
+    announced = tracker.CreateUploadRequest(size_bytes=len(data))
+    upload = tracked.tracker.CreateUpload(announced).upload
+    tracked.tracker.WriteFragments(pieces(upload, data, range(0, len(data), upload.fragment_size_bytes)))
+    assert tracked.tracker.CompleteUpload(tracker.CompleteUploadRequest(name=upload.name)).file.digest == file.digest
+    # As much that is not there is refused as soon as it shows.
+    upload = tracked.tracker.CreateUpload(announced).upload
+    other = content(11, len(data))
+    fragments = pieces(upload, other, range(0, len(data), upload.fragment_size_bytes))
+    expect(lambda: tracked.tracker.WriteFragments(fragments), "RESOURCE_EXHAUSTED", "NO_SPACE", "QuotaFailure")
+    tracked.tracker.CancelUpload(tracker.CancelUploadRequest(name=upload.name))
+    name = f"uploads/{uuid.uuid4()}/blobs/{hashlib.sha256(other).hexdigest()}/{len(other)}"
+    blob = (bytestream.WriteRequest(resource_name=name, write_offset=at, data=other[at : at + 60000], finish_write=at + 60000 >= len(other)) for at in range(0, len(other), 60000))
+    expect(lambda: tracked.blobs.Write(blob), "RESOURCE_EXHAUSTED", "NO_SPACE", "QuotaFailure")
+
 
 def too_large(tracked, _):
     """Events are small: what they cannot describe is refused before a byte is sent."""

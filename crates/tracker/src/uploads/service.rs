@@ -5,7 +5,7 @@ use endpoint::names::file_name;
 use endpoint::proto::tracker_service_server::{TrackerService, TrackerServiceServer};
 use endpoint::proto::{self, digest_text, endpoint_service_server::EndpointService, parse_digest};
 use endpoint::serve::MAX_MESSAGE_BYTES;
-use endpoint::{Catalog, CatalogHandle, EndpointApi, Refusal};
+use endpoint::{CatalogHandle, EndpointApi, Refusal};
 use protocol::{FileName, Hash, Hasher};
 use storage::{FragmentWriter, Fragments};
 use tokio::sync::{mpsc, oneshot};
@@ -30,11 +30,11 @@ pub struct UploadApi {
     pub(super) memory: Memory,
     pub(super) leftovers: Leftovers,
     pub(super) writer: FragmentWriter,
-    fragments: Fragments,
+    pub(super) fragments: Fragments,
     pub(super) fragment_size_bytes: u64,
     max_event_bytes: u64,
     requests: mpsc::Sender<LoopRequest>,
-    catalog: CatalogHandle,
+    pub(super) catalog: CatalogHandle,
     reads: EndpointApi,
 }
 
@@ -94,26 +94,6 @@ impl UploadApi {
         }
         let registered = self.catalog.ask(|catalog| catalog.view().clients().len()).await?;
         if registered < wanted { Err(Refusal::TooFewTorrents { registered, wanted }) } else { Ok(()) }
-    }
-
-    /// Whether so many bytes find room here, and once with the torrents, as far as they say how much they take.
-    async fn check_room(&self, needed_bytes: u64) -> Result<(), Refusal> {
-        let free_bytes = self.fragments.free_bytes();
-        if needed_bytes > free_bytes {
-            return Err(Refusal::FileDoesNotFit { needed_bytes, free_bytes, place: "the tracker" });
-        }
-        let question = |catalog: &dyn Catalog| -> Option<u64> {
-            let clients = Some(catalog.view().clients().values()).filter(|clients| clients.len() > 0)?;
-            let free = clients
-                .map(|client| Some(client.registration.capacity_bytes?.saturating_sub(client.used_bytes)));
-            free.sum()
-        };
-        match self.catalog.ask(question).await? {
-            Some(free_bytes) if needed_bytes > free_bytes => {
-                Err(Refusal::FileDoesNotFit { needed_bytes, free_bytes, place: "all torrents together" })
-            }
-            Some(_) | None => Ok(()),
-        }
     }
 
     /// The size in bytes of a file of which the network has every byte already.
@@ -199,27 +179,33 @@ impl UploadApi {
         let mut assembler = Assembler::new(self.fragment_size_bytes, committed_bytes);
         let ingest = Ingest::start(upload.clone(), self.writer.clone(), &self.memory, self.leftovers.clone());
         let mut message = Some(first);
-        let mut received = Ok(());
+        let (mut received, mut broken) = (Ok(()), Ok(()));
         while let Some(next) = message {
             received = match assembler.take(next) {
-                Ok(Some(fragment)) => ingest.put(fragment).await.map_err(Status::from),
+                Ok(Some(fragment)) => ingest.put(fragment).await,
                 Ok(None) => Ok(()),
-                Err(refusal) => Err(refusal.into()),
+                Err(refusal) => Err(refusal),
             };
+            if received.is_ok() {
+                received = self.check_arrived(&upload).await;
+            }
             if received.is_err() {
                 break;
             }
             message = match stream.message().await {
                 Ok(message) => message,
                 Err(status) => {
-                    received = Err(status);
+                    broken = Err(status);
                     break;
                 }
             };
         }
         // What came before a failure is kept: the client goes on from there.
         ingest.finish().await?;
-        received.map(|()| self.describe(&upload))
+        received?;
+        broken?;
+        self.check_arrived(&upload).await?;
+        Ok(self.describe(&upload))
     }
 
     pub(super) async fn complete(&self, request: proto::CompleteUploadRequest) -> Result<Hash, Status> {
