@@ -110,6 +110,11 @@ def upload_with_a_break(tracked, _):
     eventually("every fragment has a holder", lambda: copies(tracked, file.name) > 0)
     known = tracked.tracker.CreateUpload(tracker.CreateUploadRequest(digest=file.digest)).upload
     assert known.state == resources.UPLOAD_STATE_COMPLETE, "the network has it already"
+    contradiction = tracker.CreateUploadRequest(digest=file.digest, size_bytes=7)
+    expect(
+        lambda: tracked.tracker.CreateUpload(contradiction),
+        "INVALID_ARGUMENT", "SIZE_MISMATCH", "BadRequest", expected_bytes="7", actual_bytes=str(len(data)),
+    )  # fmt: skip
 
 
 def cancelled_upload(tracked, _):
@@ -143,12 +148,19 @@ def lists(tracked, torrents):
         if not request.page_token:
             break
     assert names == ["servers/t1", "servers/t2", "servers/t3"]
+    # Tokens of the same calls with another filter and another file.
+    strangers = [
+        tracked.endpoint.ListFiles(endpoint.ListFilesRequest(page_size=1, display_name_contains="listed/")).next_page_token,
+        tracked.endpoint.ListFragments(endpoint.ListFragmentsRequest(parent=f"files/{max(files)}", page_size=1)).next_page_token,
+    ]
+    assert all(strangers)
     for list_call in [
         lambda size, token: tracked.endpoint.ListFiles(endpoint.ListFilesRequest(page_size=size, page_token=token)),
         lambda size, token: tracked.endpoint.ListServers(endpoint.ListServersRequest(page_size=size, page_token=token)),
         lambda size, token: tracked.endpoint.ListFragments(endpoint.ListFragmentsRequest(parent=f"files/{min(files)}", page_size=size, page_token=token)),
     ]:
-        expect(lambda: list_call(0, "no token/"), "INVALID_ARGUMENT", "INVALID_PAGE_TOKEN", "BadRequest", field="page_token")
+        for foreign in ["no token/", "garbage", "5", "-1", UNKNOWN, *strangers]:
+            expect(lambda: list_call(0, foreign), "INVALID_ARGUMENT", "INVALID_PAGE_TOKEN", "BadRequest", field="page_token")
         expect(lambda: list_call(-1, ""), "INVALID_ARGUMENT", "INVALID_FIELD", "BadRequest", field="page_size")
 
 
@@ -256,6 +268,8 @@ def byte_stream(tracked, torrents):
     eventually("every fragment has a holder", lambda: copies(tracked, f"files/{digest}") > 0)
     early = bytestream.WriteRequest(resource_name=f"uploads/{uuid.uuid4()}/{blob}/some/name", data=data[:10])
     assert tracked.blobs.Write(iter([early])).committed_size == len(data)
+    short = bytestream.WriteRequest(resource_name=f"uploads/{uuid.uuid4()}/blobs/{digest}/7", data=data[:7], finish_write=True)
+    expect(lambda: tracked.blobs.Write(iter([short])), "INVALID_ARGUMENT", "SIZE_MISMATCH", "BadRequest", actual_bytes=str(len(data)))
 
     fragment = data[1024:2048]
     for daemon in [tracked, *torrents]:
@@ -277,6 +291,7 @@ def byte_stream(tracked, torrents):
         expect(reading(blob, -1), "OUT_OF_RANGE", "OFFSET_OUT_OF_RANGE")
         expect(reading(blob, 0, -1), "INVALID_ARGUMENT", "NEGATIVE_LIMIT")
     expect(lambda: torrents[0].blobs.Write(iter([early])), "UNIMPLEMENTED", "ONLY_AT_TRACKER")
+    expect(lambda: torrents[0].blobs.QueryWriteStatus(status), "UNIMPLEMENTED", "ONLY_AT_TRACKER")
 
     wrong = f"uploads/{uuid.uuid4()}/blobs/{UNKNOWN}/10"
     for _ in range(2):
@@ -365,6 +380,23 @@ def deadlines(tracked, torrents):
         eventually("the places of those that went are free", lambda: endpoint.WATCH_KIND_SNAPSHOT_BEGUN == next(daemon.endpoint.Watch(endpoint.WatchRequest())).kind)
 
 
+def only_at_tracker(tracked, torrents):
+    """A torrent says of everything that the tracker does that it does not do it, and where the tracker is."""
+    known = ",".join(tracked.endpoint.GetNetwork(endpoint.GetNetworkRequest()).tracker_endpoints)
+    for torrent in torrents:
+        for call in [
+            lambda: torrent.tracker.CreateUpload(tracker.CreateUploadRequest()),
+            lambda: torrent.tracker.GetUpload(tracker.GetUploadRequest()),
+            lambda: torrent.tracker.FindMissingFragments(tracker.FindMissingFragmentsRequest()),
+            lambda: torrent.tracker.WriteFragments(iter([tracker.WriteFragmentsRequest(data=b"x")])),
+            lambda: torrent.tracker.CompleteUpload(tracker.CompleteUploadRequest()),
+            lambda: torrent.tracker.CancelUpload(tracker.CancelUploadRequest()),
+            lambda: torrent.tracker.DeleteFile(tracker.DeleteFileRequest()),
+            lambda: torrent.tracker.DrainServer(tracker.DrainServerRequest()),
+        ]:
+            expect(call, "UNIMPLEMENTED", "ONLY_AT_TRACKER", tracker_endpoints=known)
+
+
 def services(tracked, torrents):
     """Health, and what grpcurl does."""
     for daemon, offered in [(tracked, SERVICES), *((torrent, SERVICES[:2]) for torrent in torrents)]:
@@ -372,6 +404,9 @@ def services(tracked, torrents):
         for service in ["", *offered]:
             answer = health.Check(health_pb2.HealthCheckRequest(service=service))
             assert answer.status == health_pb2.HealthCheckResponse.SERVING, service
+        if daemon is not tracked:
+            answer = health.Check(health_pb2.HealthCheckRequest(service=SERVICES[2]))
+            assert answer.status == health_pb2.HealthCheckResponse.NOT_SERVING
         database = ProtoReflectionDescriptorDatabase(daemon.channel)
         v1alpha = set(database.get_services())
         request = reflection_pb2.ServerReflectionRequest(list_services="")
@@ -381,7 +416,7 @@ def services(tracked, torrents):
             response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
         )
         listed = {service.name for service in next(v1(iter([request]))).list_services_response.service}
-        assert set(offered) <= v1alpha & listed, (v1alpha, listed)
+        assert set(SERVICES) <= v1alpha & listed, (v1alpha, listed)
 
         # A call made from nothing but what the server says of itself.
         pool = descriptor_pool.DescriptorPool(database)
@@ -401,6 +436,54 @@ def no_space(tracked, _):
     blob = bytestream.WriteRequest(resource_name=f"uploads/{uuid.uuid4()}/blobs/{UNKNOWN}/{10 << 20}", data=b"x")
     expect(lambda: tracked.blobs.Write(iter([blob])), "RESOURCE_EXHAUSTED", "NO_SPACE", "QuotaFailure")
     assert put(tracked, content(7, 5000)).size_bytes == 5000, "what fits is taken"
+
+    # What is there already needs no room, though nobody can know that when the upload is created.
+    data = content(10, 1200 << 10)
+    file = put(tracked, data)
+    eventually("the file has its copies", lambda: copies(tracked, file.name) == 2)
+    announced = tracker.CreateUploadRequest(size_bytes=len(data))
+    upload = tracked.tracker.CreateUpload(announced).upload
+    tracked.tracker.WriteFragments(pieces(upload, data, range(0, len(data), upload.fragment_size_bytes)))
+    assert tracked.tracker.CompleteUpload(tracker.CompleteUploadRequest(name=upload.name)).file.digest == file.digest
+    # As much that is not there is refused as soon as it shows.
+    upload = tracked.tracker.CreateUpload(announced).upload
+    other = content(11, len(data))
+    fragments = pieces(upload, other, range(0, len(data), upload.fragment_size_bytes))
+    expect(lambda: tracked.tracker.WriteFragments(fragments), "RESOURCE_EXHAUSTED", "NO_SPACE", "QuotaFailure")
+    tracked.tracker.CancelUpload(tracker.CancelUploadRequest(name=upload.name))
+    name = f"uploads/{uuid.uuid4()}/blobs/{hashlib.sha256(other).hexdigest()}/{len(other)}"
+    blob = (bytestream.WriteRequest(resource_name=name, write_offset=at, data=other[at : at + 60000], finish_write=at + 60000 >= len(other)) for at in range(0, len(other), 60000))
+    expect(lambda: tracked.blobs.Write(blob), "RESOURCE_EXHAUSTED", "NO_SPACE", "QuotaFailure")
+
+
+def too_large(tracked, _):
+    """Events are small: what they cannot describe is refused before a byte is sent."""
+    request = tracker.CreateUploadRequest(size_bytes=2 << 20)
+    expect(lambda: tracked.tracker.CreateUpload(request), "FAILED_PRECONDITION", "FILE_TOO_LARGE", "PreconditionFailure")
+    blob = bytestream.WriteRequest(resource_name=f"uploads/{uuid.uuid4()}/blobs/{UNKNOWN}/{2 << 20}", data=b"x")
+    expect(lambda: tracked.blobs.Write(iter([blob])), "FAILED_PRECONDITION", "FILE_TOO_LARGE", "PreconditionFailure")
+    # Their size is not told.
+    expect(lambda: put(tracked, content(12, 1 << 20)), "FAILED_PRECONDITION", "FILE_TOO_LARGE", "PreconditionFailure")
+
+
+BEGUN = tracker.CreateUploadRequest(size_bytes=1500, request_id=str(uuid.UUID(int=4)), min_servers=3)
+
+
+def begin_with_three(tracked, _):
+    """Afterwards a torrent leaves."""
+    upload = tracked.tracker.CreateUpload(BEGUN).upload
+    tracked.tracker.WriteFragments(pieces(upload, content(9, 1500), [0]))
+
+
+def go_on_with_two(tracked, _):
+    """The same request is the same upload, though it would not be accepted now."""
+    other = tracker.CreateUploadRequest(size_bytes=1500, request_id=str(uuid.uuid4()), min_servers=3)
+    expect(lambda: tracked.tracker.CreateUpload(other), "FAILED_PRECONDITION", "TOO_FEW_TORRENTS", registered="2")
+    upload = tracked.tracker.CreateUpload(BEGUN).upload
+    assert upload.committed_bytes == 1024, upload
+    tracked.tracker.WriteFragments(pieces(upload, content(9, 1500), [1024]))
+    assert tracked.tracker.CompleteUpload(tracker.CompleteUploadRequest(name=upload.name)).file.size_bytes == 1500
+    assert tracked.tracker.CreateUpload(BEGUN).upload.state == resources.UPLOAD_STATE_COMPLETE
 
 
 def no_broker(tracked, torrents):
@@ -424,9 +507,12 @@ def no_broker(tracked, torrents):
 
 
 PARTS = {
-    "all": [upload_with_a_break, cancelled_upload, lists, ranges, watch, byte_stream, failures, deadlines, services],
+    "all": [upload_with_a_break, cancelled_upload, lists, ranges, watch, byte_stream, failures, deadlines, only_at_tracker, services],
     "no-space": [no_space],
     "no-broker": [no_broker],
+    "too-large": [too_large],
+    "begin-with-three": [begin_with_three],
+    "go-on-with-two": [go_on_with_two],
 }
 
 

@@ -30,5 +30,5 @@ pub use errors::Refusal;
 pub use feed::Feed;
 pub use fragments::{Fragments, ReadError, Verified};
 pub use serve::{ServeError, Services, serve};
-pub use service::{BlobWrites, Budget, ByteStreamApi, EndpointApi, ReadLimits, Share};
+pub use service::{BlobWrites, Budget, ByteStreamApi, ElsewhereApi, EndpointApi, ReadLimits, Share};
 pub use verdict::Verdict;

@@ -1,5 +1,8 @@
 //! Resource names and pages, as requests spell them.
 
+use std::fmt::Display;
+use std::str::FromStr;
+
 use protocol::{ClientId, Hash};
 
 use crate::errors::Refusal;
@@ -118,15 +121,51 @@ pub fn page_size(asked: i32) -> Result<usize, Refusal> {
     }
 }
 
-/// Where a page begins: none at the start, else what [`std::str::FromStr`] reads from the token.
+/// Bytes of the checksum in a page token, as hex digits.
+const CHECKSUM_DIGITS: usize = 16;
+
+/// A list as its page tokens tell it: which it is, and what was asked of it.
 ///
-/// # Errors
-/// If the token cannot be read.
-pub fn page_start<T: std::str::FromStr>(token: &str) -> Result<Option<T>, Refusal> {
-    if token.is_empty() {
-        return Ok(None);
+/// A token is `{place}.{checksum}`, the checksum over the list and the place: so the token of another list, of another filter, or of nobody
+/// is refused in place of skipping entries. All daemons make the same tokens, for the next page may be asked of another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct List(String);
+
+impl List {
+    /// The list that `what` stands for: its kind, and everything that must be the same from page to page.
+    #[must_use]
+    pub fn new(what: &str) -> Self {
+        Self(what.to_owned())
     }
-    token.parse().map(Some).map_err(|_| Refusal::InvalidPageToken)
+
+    fn checksum(&self, place: &str) -> String {
+        let mut checksum = Hash::of(format!("{}\n{place}", self.0).as_bytes()).to_string();
+        checksum.truncate(CHECKSUM_DIGITS);
+        checksum
+    }
+
+    /// The token of the page that begins at `next`; empty if there is none.
+    #[must_use]
+    pub fn token<T: Display>(&self, next: Option<T>) -> String {
+        let Some(next) = next else { return String::new() };
+        let place = next.to_string();
+        format!("{place}.{}", self.checksum(&place))
+    }
+
+    /// Where the page of this token begins: none at the start.
+    ///
+    /// # Errors
+    /// If the token is not one of this list.
+    pub fn start<T: FromStr>(&self, token: &str) -> Result<Option<T>, Refusal> {
+        if token.is_empty() {
+            return Ok(None);
+        }
+        let (place, checksum) = token.rsplit_once('.').ok_or(Refusal::InvalidPageToken)?;
+        if checksum != self.checksum(place) {
+            return Err(Refusal::InvalidPageToken);
+        }
+        place.parse().map(Some).map_err(|_| Refusal::InvalidPageToken)
+    }
 }
 
 #[cfg(test)]
@@ -173,6 +212,22 @@ mod tests {
         assert_eq!(page_size(7), Ok(7));
         assert_eq!(page_size(i32::MAX), Ok(MAX_PAGE_SIZE));
         assert_eq!(page_size(-1).map_err(|refusal| refusal.code()), Err(tonic::Code::InvalidArgument));
-        assert_eq!(page_start::<usize>("x"), Err(Refusal::InvalidPageToken));
+    }
+
+    #[test]
+    fn a_page_token_is_taken_by_the_list_that_gave_it_and_by_no_other() {
+        let list = List::new("servers");
+        assert_eq!(list.token(None::<usize>), "");
+        assert_eq!(list.start::<ClientId>(""), Ok(None));
+        let id: ClientId = "t-1".parse().unwrap();
+        let token = list.token(Some(&id));
+        assert_eq!(list.start(&token), Ok(Some(id)));
+        let other = List::new("files").token(Some("t-1"));
+        let moved = token.replacen("t-1", "t-2", 1);
+        for foreign in
+            [other, moved, token[1..].to_owned(), "t-1".into(), "5".into(), "-1".into(), ".".into()]
+        {
+            assert_eq!(list.start::<ClientId>(&foreign), Err(Refusal::InvalidPageToken), "{foreign}");
+        }
     }
 }

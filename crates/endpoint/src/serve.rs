@@ -1,6 +1,7 @@
 //! A gRPC server with everything that each of ours has: health, reflection, limits, and an end that is waited for.
 
 mod connections;
+mod health;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -17,9 +18,11 @@ use tonic::service::RoutesBuilder;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
+use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::HealthReporter;
 
 use crate::proto::DESCRIPTORS;
+use health::EndingHealth;
 
 /// Largest message that is sent or taken: 1 MiB of data and room for what stands around it.
 pub const MAX_MESSAGE_BYTES: usize = (1 << 20) + (64 << 10);
@@ -37,6 +40,9 @@ const TCP_KEEP_ALIVE: Duration = Duration::from_secs(60);
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
 const FRAME_BYTES: u32 = 256 << 10;
+
+/// What health calls the server as a whole.
+const WHOLE_SERVER: &str = "";
 
 /// Why a server ended before it was asked to.
 #[derive(Debug, thiserror::Error)]
@@ -120,16 +126,18 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeError> {
     let Services { mut routes, names, conditions, health } = services;
+    let mut all = vec![WHOLE_SERVER];
     for name in names {
         health.set_service_status(name, ServingStatus::Serving).await;
+        all.push(name);
     }
     let mut following = JoinSet::new();
     for (name, condition) in conditions {
         following.spawn(follow(health.clone(), name, condition));
+        all.push(name);
     }
-    routes.add_service(tonic_health::pb::health_server::HealthServer::new(
-        tonic_health::server::HealthService::from_health_reporter(health.clone()),
-    ));
+    let (is_ending, ending) = watch::channel(false);
+    routes.add_service(HealthServer::new(EndingHealth::new(health.clone(), ending)));
     routes.add_service(reflection().build_v1()?);
     routes.add_service(reflection().build_v1alpha()?);
 
@@ -155,7 +163,11 @@ pub async fn serve(
         () = shutdown => {}
     }
     // From here on health says so: who watches goes elsewhere while the last streams end.
-    health.set_service_status("", ServingStatus::NotServing).await;
+    following.shutdown().await;
+    for name in all {
+        health.set_service_status(name, ServingStatus::NotServing).await;
+    }
+    is_ending.send_replace(true);
     let _ = end.send(());
     match tokio::time::timeout(GRACE, server).await {
         Ok(result) => Ok(result?),

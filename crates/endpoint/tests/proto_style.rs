@@ -201,7 +201,7 @@ fn one_refusal_of_each_kind() -> Vec<Refusal> {
         Refusal::StoredBytesDamaged(hash),
         Refusal::StoreFailed(hash),
         Refusal::StoreUnusable,
-        Refusal::OnlyAtTracker,
+        Refusal::OnlyAtTracker { tracker_endpoints: vec!["grpc://tracker:7401".parse().unwrap()] },
         Refusal::ShuttingDown,
         Refusal::Busy { retry_after: Duration::from_secs(1) },
         Refusal::UploadNotFound("uploads/x".into()),

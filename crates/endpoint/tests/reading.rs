@@ -98,6 +98,24 @@ async fn lists_come_in_pages_and_lose_nothing() {
 }
 
 #[tokio::test]
+async fn a_file_with_many_holders_that_have_long_names_can_be_listed_and_mapped() {
+    const FRAGMENTS: usize = 1000;
+    let content = content(FRAGMENTS * FRAGMENT_SIZE);
+    let file = KnownFile::of(&content, None);
+    let hash = file.hash;
+    let fragments = fragments_of(&content);
+    let names: Vec<&'static str> = (0..16).map(|number| &*format!("{number:t>64}").leak()).collect();
+    let daemons = start(&[file], names.iter().map(|id| Plan::torrent(id, &fragments)).collect());
+    let cluster = connect(&daemons).await;
+    let request =
+        proto::ListFragmentsRequest { parent: file_name(&hash), page_size: 1000, ..Default::default() };
+    let mut reader = cluster.reader(&daemons[0].endpoint).unwrap();
+    let page = reader.list_fragments(request).await.unwrap().into_inner();
+    assert!((1..FRAGMENTS).contains(&page.fragments.len()) && !page.next_page_token.is_empty());
+    assert_eq!(cluster.file_map(&hash).await.unwrap().fragments.len(), FRAGMENTS);
+}
+
+#[tokio::test]
 async fn a_file_list_can_be_filtered_by_name_and_by_digest() {
     let names = ["maps/berlin", "maps/paris", "maps/berlin.old"];
     let files: Vec<_> =

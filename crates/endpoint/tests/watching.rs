@@ -17,6 +17,9 @@ use protocol::Hash;
 use support::{Daemon, FRAGMENT_SIZE, Happening, KnownFile, Plan, connect, content, fragments_of, start};
 use tokio::time::timeout;
 use tonic::{Code, Streaming};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -215,6 +218,29 @@ async fn watching_ends_with_the_daemon_and_goes_on_at_another_one() {
     assert_eq!(ends, [daemons[0].endpoint.clone(), daemons[1].endpoint.clone()]);
     // The stream does not hold up the end.
     timeout(Duration::from_secs(5), daemons[0].ended()).await.expect("the server ends at once");
+}
+
+#[tokio::test]
+async fn who_watches_health_is_told_of_the_end_and_does_not_hold_it_up() {
+    let mut daemons = start(&[], vec![Plan::torrent("t1", &[])]);
+    let uri = format!("http://{}", daemons[0].endpoint.authority().unwrap().0);
+    let channel = tonic::transport::Endpoint::new(uri).unwrap().connect().await.unwrap();
+    let mut health = HealthClient::new(channel);
+    let mut streams = Vec::new();
+    for service in ["", "mds.v1.EndpointService"] {
+        let request = HealthCheckRequest { service: service.to_owned() };
+        let mut stream = health.watch(request).await.unwrap().into_inner();
+        let told = stream.message().await.unwrap().unwrap();
+        assert_eq!(told.status(), ServingStatus::Serving, "{service:?}");
+        streams.push((service, stream));
+    }
+    daemons[0].ask_to_end();
+    timeout(Duration::from_secs(5), daemons[0].ended()).await.expect("the server ends at once");
+    for (service, mut stream) in streams {
+        let told = stream.message().await.unwrap().unwrap();
+        assert_eq!(told.status(), ServingStatus::NotServing, "{service:?}");
+        assert_eq!(stream.message().await.unwrap(), None, "{service:?}");
+    }
 }
 
 #[tokio::test]

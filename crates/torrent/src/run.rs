@@ -13,9 +13,10 @@ use daemon::start::{advertised, listen, open_store, serve_http};
 use daemon::turns::on_own_thread;
 use daemon::{ExitCode, Failure, OwnFragments, Shutdown, Supervisor, logging};
 use distribution::{Torrent, TorrentConfig};
-use endpoint::{ByteStreamApi, CatalogHandle, EndpointApi, ReadLimits, Services};
+use endpoint::{ByteStreamApi, CatalogHandle, ElsewhereApi, EndpointApi, ReadLimits, Services};
 use protocol::{ClientId, Incarnation, InstanceId};
 use storage::{FragmentWriter, Store, meta};
+use tokio::sync::watch;
 use tracing::info;
 
 use crate::config::{Arguments, Config};
@@ -70,10 +71,12 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
 
     let scrub = Scrub::start(own.clone(), store.meta().clone(), metrics.clone(), config.common.scrub)
         .map_err(|error| Failure::text(ExitCode::Failed, format!("no thread for the scrub: {error}")))?;
+    let elsewhere = ElsewhereApi::new(catalog.clone());
     let reads = EndpointApi::new(catalog, Arc::new(own.clone()), ReadLimits::default());
     let blobs = ByteStreamApi::new(reads.clone(), None);
     let services = Services::new()
         .with(Counted::new(reads.into_service(), metrics.clone()))
+        .with_while(Counted::new(elsewhere.into_service(), metrics.clone()), never())
         .with(Counted::new(blobs.into_service(), metrics.clone()));
     let serving = Serving::start(listener, services, http);
     supervisor.ready();
@@ -94,6 +97,11 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         shutdown,
     };
     on_own_thread(async move || EventLoop::new(parts).run(serving).await).await
+}
+
+/// What never holds: health says of the tracker's services that a torrent does not serve them.
+fn never() -> watch::Receiver<bool> {
+    watch::channel(false).1
 }
 
 fn appearance(config: &Config, store: &Store) -> Result<Appearance, Failure> {

@@ -74,6 +74,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         writer.clone(),
         store.fragments().clone(),
         config.fragment_size_bytes,
+        config.common.limits.max_event_bytes as u64,
         request,
         catalog.clone(),
         reads.clone(),

@@ -22,22 +22,26 @@ fn root() -> PathBuf {
 
 /// A tracker with three torrents, and where they are: the tracker first.
 struct Network {
-    _daemons: Vec<Daemon>,
+    daemons: Vec<Daemon>,
     addresses: Vec<String>,
     _site: Site,
 }
 
 impl Network {
     async fn start(broker: &Mosquitto, of_torrents: &[&str]) -> Self {
+        Self::start_with(broker, &[], of_torrents).await
+    }
+
+    async fn start_with(broker: &Mosquitto, of_tracker: &[&str], of_torrents: &[&str]) -> Self {
         let site = Site::new(broker.url());
-        let mut daemons = vec![site.tracker("tracker", &["--fragment-size", "1024"])];
+        let mut daemons = vec![site.tracker("tracker", &[&["--fragment-size", "1024"], of_tracker].concat())];
         daemons.extend(TORRENTS.iter().map(|id| site.torrent(id, of_torrents)));
         let mut addresses = Vec::new();
         for daemon in &mut daemons {
             addresses.push(daemon.endpoint().await);
         }
         Client::of(&addresses[0]).counts_torrents(3).await;
-        Self { _daemons: daemons, addresses, _site: site }
+        Self { daemons, addresses, _site: site }
     }
 }
 
@@ -88,6 +92,28 @@ async fn what_does_not_fit_is_refused_before_it_is_sent() {
     let broker = Mosquitto::start();
     let network = Network::start(&broker, &["--capacity", "1048576"]).await;
     check(&python, "no-space", &network).await;
+}
+
+#[tokio::test]
+async fn what_no_event_can_describe_is_refused_before_it_is_sent() {
+    needs_mosquitto!();
+    let Some(python) = interpreter_or_skip() else { return };
+    let broker = Mosquitto::start();
+    let small_events = ["--max-event-bytes", "65536"];
+    let network = Network::start_with(&broker, &small_events, &small_events).await;
+    check(&python, "too-large", &network).await;
+}
+
+#[tokio::test]
+async fn an_upload_that_was_begun_goes_on_though_a_torrent_has_left() {
+    needs_mosquitto!();
+    let Some(python) = interpreter_or_skip() else { return };
+    let broker = Mosquitto::start();
+    let mut network = Network::start(&broker, &[]).await;
+    check(&python, "begin-with-three", &network).await;
+    network.daemons.pop().unwrap().stop().await;
+    Client::of(&network.addresses[0]).counts_torrents(2).await;
+    check(&python, "go-on-with-two", &network).await;
 }
 
 #[tokio::test]

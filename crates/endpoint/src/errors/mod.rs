@@ -7,7 +7,7 @@ mod table;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use protocol::{ClientId, Hash};
+use protocol::{ClientId, EndpointUri, Hash};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -103,8 +103,11 @@ pub enum Refusal {
     #[error("the store of this server failed: see its log")]
     StoreUnusable,
     /// Only the tracker does this.
-    #[error("this server is a torrent: only the tracker takes files; GetNetwork tells where it is")]
-    OnlyAtTracker,
+    #[error("this server is a torrent: only the tracker does this; GetNetwork tells where it is")]
+    OnlyAtTracker {
+        /// Where the tracker can be asked, as far as this server knows.
+        tracker_endpoints: Vec<EndpointUri>,
+    },
     /// The daemon is ending.
     #[error("this server is shutting down: ask another one")]
     ShuttingDown,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use protocol::Hash;
+use protocol::{EndpointUri, Hash};
 use tonic::Code;
 
 use super::Refusal;
@@ -115,7 +115,14 @@ impl Refusal {
             Self::StoreFailed(fragment) => Row::new(Code::Internal, R::StoreFailed, digest(fragment))
                 .about(FRAGMENT, fragment_name(fragment)),
             Self::StoreUnusable => Row::new(Code::Internal, R::StoreFailed, []),
-            Self::OnlyAtTracker => Row::new(Code::Unimplemented, R::OnlyAtTracker, []),
+            Self::OnlyAtTracker { tracker_endpoints } => {
+                let listed: Vec<&str> = tracker_endpoints.iter().map(EndpointUri::as_str).collect();
+                let metadata: Metadata = match &listed[..] {
+                    [] => Vec::new(),
+                    known => vec![("tracker_endpoints", known.join(","))],
+                };
+                Row::new(Code::Unimplemented, R::OnlyAtTracker, metadata)
+            }
             Self::ShuttingDown => Row::new(Code::Unavailable, R::ShuttingDown, []),
             Self::Busy { retry_after } => {
                 Row::new(Code::ResourceExhausted, R::ServerBusy, []).retry(*retry_after)

@@ -6,6 +6,7 @@ use futures::stream::{BoxStream, TryStreamExt};
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use super::EndpointApi;
+use super::elsewhere::only_at_tracker;
 use super::reads::Content;
 use crate::errors::Refusal;
 use crate::names::{Blob, parse_blob_name};
@@ -52,8 +53,11 @@ impl ByteStreamApi {
             .max_encoding_message_size(MAX_MESSAGE_BYTES)
     }
 
-    fn writes(&self) -> Result<&dyn BlobWrites, Refusal> {
-        self.writes.as_deref().ok_or(Refusal::OnlyAtTracker)
+    async fn writes(&self) -> Result<&dyn BlobWrites, Refusal> {
+        match self.writes.as_deref() {
+            Some(writes) => Ok(writes),
+            None => Err(only_at_tracker(&self.reads.catalog).await),
+        }
     }
 }
 
@@ -94,13 +98,13 @@ impl ByteStream for ByteStreamApi {
         &self,
         request: Request<Streaming<WriteRequest>>,
     ) -> Result<Response<WriteResponse>, Status> {
-        Ok(Response::new(self.writes()?.write(request.into_inner()).await?))
+        Ok(Response::new(self.writes().await?.write(request.into_inner()).await?))
     }
 
     async fn query_write_status(
         &self,
         request: Request<QueryWriteStatusRequest>,
     ) -> Result<Response<QueryWriteStatusResponse>, Status> {
-        Ok(Response::new(self.writes()?.status(request.into_inner()).await?))
+        Ok(Response::new(self.writes().await?.status(request.into_inner()).await?))
     }
 }

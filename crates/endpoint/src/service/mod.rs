@@ -6,6 +6,7 @@
 mod blobs;
 mod budget;
 pub(crate) mod describe;
+mod elsewhere;
 mod health;
 mod pages;
 mod reads;
@@ -24,16 +25,17 @@ use crate::catalog::{Catalog, CatalogHandle, Stopped};
 use crate::client::Channels;
 use crate::errors::Refusal;
 use crate::fragments::Fragments;
-use crate::names::{page_size, page_start, parse_digests, parse_file_name};
+use crate::names::{List, page_size, parse_digests, parse_file_name};
 use crate::proto::endpoint_service_server::{EndpointService, EndpointServiceServer};
 use crate::proto::{self, digest_text};
 use crate::serve::MAX_MESSAGE_BYTES;
 use describe::{describe_file, describe_role, int32, int64};
 use health::LastCounts;
-use pages::FileFilter;
+use pages::{FileFilter, FragmentsPage};
 
 pub use blobs::{BlobWrites, ByteStreamApi};
 pub use budget::{Budget, Share};
+pub use elsewhere::ElsewhereApi;
 pub use reads::MAX_CHUNK_BYTES;
 
 /// Most digests of one `BatchGetFragments`.
@@ -186,9 +188,11 @@ impl EndpointService for EndpointApi {
     ) -> Result<Response<proto::ListServersResponse>, Status> {
         let request = request.into_inner();
         let size = page_size(request.page_size)?;
-        let after = page_start(&request.page_token)?;
+        let list = List::new("servers");
+        let after = list.start(&request.page_token)?;
         let page = self.ask(move |catalog| pages::servers_page(catalog, after.as_ref(), size)).await?;
-        Ok(Response::new(page))
+        let (servers, next) = page;
+        Ok(Response::new(proto::ListServersResponse { servers, next_page_token: list.token(next) }))
     }
 
     async fn get_file(
@@ -205,10 +209,12 @@ impl EndpointService for EndpointApi {
     ) -> Result<Response<proto::ListFilesResponse>, Status> {
         let request = request.into_inner();
         let size = page_size(request.page_size)?;
-        let after = page_start(&request.page_token)?;
         let filter = FileFilter::of(&request)?;
+        let list = filter.list();
+        let after = list.start(&request.page_token)?;
         let page = self.ask(move |catalog| pages::files_page(catalog, &filter, after, size)).await?;
-        Ok(Response::new(page))
+        let (files, next) = page;
+        Ok(Response::new(proto::ListFilesResponse { files, next_page_token: list.token(next) }))
     }
 
     async fn list_fragments(
@@ -218,9 +224,12 @@ impl EndpointService for EndpointApi {
         let request = request.into_inner();
         let file = parse_file_name("parent", &request.parent)?;
         let size = page_size(request.page_size)?;
-        let start = page_start(&request.page_token)?.unwrap_or(0);
+        let list = List::new(&format!("fragments of {file}"));
+        let start = list.start(&request.page_token)?.unwrap_or(0);
         let page = self.ask(move |catalog| pages::fragments_page(catalog, file, start, size)).await?;
-        Ok(Response::new(page?))
+        let FragmentsPage { fragments, servers, next } = page?;
+        let next_page_token = list.token(next);
+        Ok(Response::new(proto::ListFragmentsResponse { fragments, servers, next_page_token }))
     }
 
     async fn batch_get_fragments(

@@ -104,17 +104,17 @@ impl Watcher {
 
     async fn servers(&mut self, begun: Cursor, after: Option<ClientId>) -> Result<(), Refusal> {
         let page = move |catalog: &dyn crate::Catalog| servers_page(catalog, after.as_ref(), MAX_PAGE_SIZE);
-        let page = self.api.ask(page).await?;
-        let messages = page.servers.into_iter().map(|server| proto::WatchResponse {
+        let (servers, next) = self.api.ask(page).await?;
+        let messages = servers.into_iter().map(|server| proto::WatchResponse {
             kind: WatchKind::ServerPresent.into(),
             name: server.name.clone(),
             server: Some(server),
             ..Default::default()
         });
         self.messages.extend(messages);
-        self.stage = match page.next_page_token.parse() {
-            Ok(after) => Stage::Servers { begun, after: Some(after) },
-            Err(_) => Stage::Files { begun, after: None },
+        self.stage = match next {
+            Some(_) => Stage::Servers { begun, after: next },
+            None => Stage::Files { begun, after: None },
         };
         Ok(())
     }
@@ -122,17 +122,17 @@ impl Watcher {
     async fn files(&mut self, begun: Cursor, after: Option<Hash>) -> Result<(), Refusal> {
         let page =
             move |catalog: &dyn crate::Catalog| files_page(catalog, &FileFilter::everything(), after, BATCH);
-        let page = self.api.ask(page).await?;
-        let messages = page.files.into_iter().map(|file| proto::WatchResponse {
+        let (files, next) = self.api.ask(page).await?;
+        let messages = files.into_iter().map(|file| proto::WatchResponse {
             kind: WatchKind::FilePresent.into(),
             name: file.name.clone(),
             file: Some(file),
             ..Default::default()
         });
         self.messages.extend(messages);
-        self.stage = match page.next_page_token.parse() {
-            Ok(after) => Stage::Files { begun, after: Some(after) },
-            Err(_) => {
+        self.stage = match next {
+            Some(_) => Stage::Files { begun, after: next },
+            None => {
                 self.messages.push_back(end_of_snapshot(WatchKind::SnapshotEnded, begun.to_string()));
                 Stage::Changes(begun)
             }

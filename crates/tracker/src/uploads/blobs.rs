@@ -94,7 +94,7 @@ impl UploadApi {
             size_bytes: Some(blob.size_bytes),
             name: None,
         };
-        let upload = self.create(announced).await?;
+        let upload = self.create(announced, 0).await?;
         if lock(&upload).published.is_some() {
             // Nobody needs the rest of the stream.
             return Ok(WriteResponse { committed_size: int64(blob.size_bytes) });
@@ -109,16 +109,39 @@ impl UploadApi {
             is_finished: false,
         };
         let ingest = Ingest::start(upload.clone(), self.writer.clone(), &self.memory, self.leftovers.clone());
-        let received = receive(&mut cutter, first, &mut messages, &ingest).await;
+        let received = self.receive_blob(&upload, &mut cutter, first, &mut messages, &ingest).await;
         // What came before a failure is kept: the client goes on from there.
         ingest.finish().await?;
         received?;
+        self.check_arrived(&upload).await?;
         if cutter.is_finished {
             self.complete_blob(&upload).await?;
             return Ok(WriteResponse { committed_size: int64(blob.size_bytes) });
         }
         let committed_size = int64(lock(&upload).committed_bytes());
         Ok(WriteResponse { committed_size })
+    }
+
+    /// Takes messages until the stream ends.
+    async fn receive_blob(
+        &self,
+        upload: &SharedUpload,
+        cutter: &mut Cutter,
+        first: WriteRequest,
+        messages: &mut Streaming<WriteRequest>,
+        ingest: &Ingest,
+    ) -> Result<(), Status> {
+        let mut message = Some(first);
+        while let Some(next) = message {
+            cutter.check(&next)?;
+            cutter.take(&next);
+            while let Some(fragment) = cutter.next() {
+                ingest.put(fragment).await?;
+                self.check_arrived(upload).await?;
+            }
+            message = messages.message().await?;
+        }
+        Ok(())
     }
 
     async fn complete_blob(&self, upload: &SharedUpload) -> Result<(), Status> {
@@ -151,25 +174,6 @@ impl UploadApi {
         let complete = upload.published.is_some();
         Ok(QueryWriteStatusResponse { committed_size: int64(upload.committed_bytes()), complete })
     }
-}
-
-/// Takes messages until the stream ends.
-async fn receive(
-    cutter: &mut Cutter,
-    first: WriteRequest,
-    messages: &mut Streaming<WriteRequest>,
-    ingest: &Ingest,
-) -> Result<(), Status> {
-    let mut message = Some(first);
-    while let Some(next) = message {
-        cutter.check(&next)?;
-        cutter.take(&next);
-        while let Some(fragment) = cutter.next() {
-            ingest.put(fragment).await?;
-        }
-        message = messages.message().await?;
-    }
-    Ok(())
 }
 
 #[async_trait]

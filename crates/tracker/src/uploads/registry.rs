@@ -10,6 +10,8 @@ use protocol::{FileName, Hash, Hasher};
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::room::Arrived;
+
 /// Most uploads at once.
 const MAX_UPLOADS: usize = 256;
 /// How many that became a file are remembered, so that who asks again gets the same answer.
@@ -32,6 +34,8 @@ pub struct Upload {
     placed: BTreeMap<u64, (Hash, u64)>,
     /// What is durable, with its size in bytes.
     pub durable: HashMap<Hash, u64>,
+    /// What has arrived of it, if its size was told.
+    pub arrived: Arrived,
     /// The file's hash as far as it came in order, and which fragments that was.
     hasher: Hasher,
     hashed: Vec<Hash>,
@@ -76,7 +80,10 @@ impl Upload {
     /// Remembers a fragment that is durable; false if the upload was removed meanwhile.
     pub fn take_durable(&mut self, fragment: Hash, size_bytes: u64) -> bool {
         if !self.is_removed {
-            self.durable.insert(fragment, size_bytes);
+            let is_new = self.durable.insert(fragment, size_bytes).is_none();
+            if is_new && self.size_bytes.is_some() {
+                self.arrived.add(fragment, size_bytes);
+            }
         }
         !self.is_removed
     }
@@ -87,7 +94,7 @@ impl Upload {
         let of_the_file: HashSet<&Hash> = fragments.iter().collect();
         self.durable.retain(|fragment, _| !of_the_file.contains(fragment));
         self.durable.shrink_to_fit();
-        (self.placed, self.hashed) = Default::default();
+        (self.placed, self.hashed, self.arrived) = Default::default();
     }
 
     /// The network has the file already.
@@ -204,6 +211,7 @@ impl Registry {
             name,
             placed: BTreeMap::new(),
             durable: HashMap::new(),
+            arrived: Arrived::default(),
             hasher: Hasher::new(),
             hashed: Vec::new(),
             hashed_bytes: 0,

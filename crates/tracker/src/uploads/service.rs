@@ -5,7 +5,7 @@ use endpoint::names::file_name;
 use endpoint::proto::tracker_service_server::{TrackerService, TrackerServiceServer};
 use endpoint::proto::{self, digest_text, endpoint_service_server::EndpointService, parse_digest};
 use endpoint::serve::MAX_MESSAGE_BYTES;
-use endpoint::{Catalog, CatalogHandle, EndpointApi, Refusal};
+use endpoint::{CatalogHandle, EndpointApi, Refusal};
 use protocol::{FileName, Hash, Hasher};
 use storage::{FragmentWriter, Fragments};
 use tokio::sync::{mpsc, oneshot};
@@ -30,20 +30,22 @@ pub struct UploadApi {
     pub(super) memory: Memory,
     pub(super) leftovers: Leftovers,
     pub(super) writer: FragmentWriter,
-    fragments: Fragments,
+    pub(super) fragments: Fragments,
     pub(super) fragment_size_bytes: u64,
+    max_event_bytes: u64,
     requests: mpsc::Sender<LoopRequest>,
-    catalog: CatalogHandle,
+    pub(super) catalog: CatalogHandle,
     reads: EndpointApi,
 }
 
 impl UploadApi {
-    /// The service that stores with `writer`, asks the event loop through `requests` and `catalog`, and answers with files as `reads` tells them. What uploads
+    /// The service that stores with `writer` fragments of a size whose events have at most so many bytes, asks the event loop through `requests` and `catalog`, and answers with files as `reads` tells them. What uploads
     /// leave behind is tidied on the runtime that this is called on, as long as the event loop takes requests.
     pub fn new(
         writer: FragmentWriter,
         fragments: Fragments,
         fragment_size_bytes: u64,
+        max_event_bytes: u64,
         requests: mpsc::Sender<LoopRequest>,
         catalog: CatalogHandle,
         reads: EndpointApi,
@@ -51,7 +53,18 @@ impl UploadApi {
         let (registry, memory) = (Registry::default(), Memory::new(fragment_size_bytes));
         let (leftovers, left) = Leftovers::new(registry.clone());
         tokio::spawn(tidy(registry.clone(), left, requests.clone()));
-        Self { registry, memory, leftovers, writer, fragments, fragment_size_bytes, requests, catalog, reads }
+        Self {
+            registry,
+            memory,
+            leftovers,
+            writer,
+            fragments,
+            fragment_size_bytes,
+            max_event_bytes,
+            requests,
+            catalog,
+            reads,
+        }
     }
 
     /// The uploads that it takes care of.
@@ -75,37 +88,12 @@ impl UploadApi {
     }
 
     /// Whether at least so many torrents are registered.
-    async fn check_torrents(&self, wanted: i32) -> Result<(), Refusal> {
-        let negative = |_| Refusal::InvalidField {
-            field: "min_servers",
-            problem: "a number is not negative".to_owned(),
-        };
-        let wanted = usize::try_from(wanted).map_err(negative)?;
+    async fn check_torrents(&self, wanted: usize) -> Result<(), Refusal> {
         if wanted == 0 {
             return Ok(());
         }
         let registered = self.catalog.ask(|catalog| catalog.view().clients().len()).await?;
         if registered < wanted { Err(Refusal::TooFewTorrents { registered, wanted }) } else { Ok(()) }
-    }
-
-    /// Whether so many bytes find room here, and once with the torrents, as far as they say how much they take.
-    async fn check_room(&self, needed_bytes: u64) -> Result<(), Refusal> {
-        let free_bytes = self.fragments.free_bytes();
-        if needed_bytes > free_bytes {
-            return Err(Refusal::FileDoesNotFit { needed_bytes, free_bytes, place: "the tracker" });
-        }
-        let question = |catalog: &dyn Catalog| -> Option<u64> {
-            let clients = Some(catalog.view().clients().values()).filter(|clients| clients.len() > 0)?;
-            let free = clients
-                .map(|client| Some(client.registration.capacity_bytes?.saturating_sub(client.used_bytes)));
-            free.sum()
-        };
-        match self.catalog.ask(question).await? {
-            Some(free_bytes) if needed_bytes > free_bytes => {
-                Err(Refusal::FileDoesNotFit { needed_bytes, free_bytes, place: "all torrents together" })
-            }
-            Some(_) | None => Ok(()),
-        }
     }
 
     /// The size in bytes of a file of which the network has every byte already.
@@ -128,8 +116,13 @@ impl UploadApi {
         Ok(Response::new(proto::CompleteUploadResponse { file: answer.into_inner().file }))
     }
 
-    /// A new upload, or the one that was created by the same request.
-    pub(super) async fn create(&self, announced: Announced) -> Result<SharedUpload, Status> {
+    /// A new upload, for which so many torrents must be registered, or the one that was created by the same request: that goes on, whatever
+    /// has become of torrents and room since.
+    pub(super) async fn create(
+        &self,
+        announced: Announced,
+        min_servers: usize,
+    ) -> Result<SharedUpload, Status> {
         // Also between the turns of `tidy`: so many that became a file are remembered, however fast they come.
         self.leftovers.expire();
         self.forget_if_deleted(announced.request_id).await?;
@@ -137,9 +130,18 @@ impl UploadApi {
             Some(file) => self.size_if_there(file).await?.map(|size_bytes| (*file, size_bytes)),
             None => None,
         };
+        if let Some((_, actual_bytes)) = there
+            && let Some(expected_bytes) = announced.size_bytes.filter(|announced| *announced != actual_bytes)
+        {
+            return Err(Refusal::SizeMismatch { expected_bytes, actual_bytes }.into());
+        }
         let goes_on = announced.request_id.is_some_and(|id| self.registry.of_request(id).is_some());
-        if let Some(size_bytes) = announced.size_bytes.filter(|_| there.is_none() && !goes_on) {
-            self.check_room(size_bytes).await?;
+        if !goes_on {
+            self.check_torrents(min_servers).await?;
+            if let Some(size_bytes) = announced.size_bytes.filter(|_| there.is_none()) {
+                self.check_room(size_bytes).await?;
+                check_describable(size_bytes, self.fragment_size_bytes, self.max_event_bytes)?;
+            }
         }
         let upload = self.registry.create(announced)?;
         if let Some((file, size_bytes)) = there {
@@ -177,27 +179,33 @@ impl UploadApi {
         let mut assembler = Assembler::new(self.fragment_size_bytes, committed_bytes);
         let ingest = Ingest::start(upload.clone(), self.writer.clone(), &self.memory, self.leftovers.clone());
         let mut message = Some(first);
-        let mut received = Ok(());
+        let (mut received, mut broken) = (Ok(()), Ok(()));
         while let Some(next) = message {
             received = match assembler.take(next) {
-                Ok(Some(fragment)) => ingest.put(fragment).await.map_err(Status::from),
+                Ok(Some(fragment)) => ingest.put(fragment).await,
                 Ok(None) => Ok(()),
-                Err(refusal) => Err(refusal.into()),
+                Err(refusal) => Err(refusal),
             };
+            if received.is_ok() {
+                received = self.check_arrived(&upload).await;
+            }
             if received.is_err() {
                 break;
             }
             message = match stream.message().await {
                 Ok(message) => message,
                 Err(status) => {
-                    received = Err(status);
+                    broken = Err(status);
                     break;
                 }
             };
         }
         // What came before a failure is kept: the client goes on from there.
         ingest.finish().await?;
-        received.map(|()| self.describe(&upload))
+        received?;
+        broken?;
+        self.check_arrived(&upload).await?;
+        Ok(self.describe(&upload))
     }
 
     pub(super) async fn complete(&self, request: proto::CompleteUploadRequest) -> Result<Hash, Status> {
@@ -287,6 +295,21 @@ impl UploadApi {
     }
 }
 
+/// Whether a file of this size can be described in an event at all. Whether the view can, with it, shows when it is completed.
+fn check_describable(size_bytes: u64, fragment_size_bytes: u64, max_event_bytes: u64) -> Result<(), Refusal> {
+    /// A digest in hex, its quotes, and the comma behind it.
+    const DIGEST_BYTES: u64 = 67;
+    let fragments = size_bytes.div_ceil(fragment_size_bytes.max(1));
+    let event_bytes = fragments.saturating_mul(DIGEST_BYTES);
+    if event_bytes <= max_event_bytes {
+        return Ok(());
+    }
+    Err(Refusal::FileTooLarge(format!(
+        "a file of {fragments} fragments takes an event of more than {event_bytes} bytes, and {max_event_bytes} are allowed: use a larger \
+         fragment size"
+    )))
+}
+
 /// The file's fragments: those listed, or those that were written, by their places.
 fn sequence(placed: &[Hash], listed: &[String]) -> Result<Vec<Hash>, Refusal> {
     if listed.is_empty() {
@@ -301,6 +324,12 @@ fn optional_size(size_bytes: Option<i64>) -> Result<Option<u64>, Refusal> {
     let negative =
         |_| Refusal::InvalidField { field: "size_bytes", problem: "a size is not negative".to_owned() };
     size_bytes.map(u64::try_from).transpose().map_err(negative)
+}
+
+fn min_servers(request: &proto::CreateUploadRequest) -> Result<usize, Refusal> {
+    let negative =
+        |_| Refusal::InvalidField { field: "min_servers", problem: "a number is not negative".to_owned() };
+    usize::try_from(request.min_servers).map_err(negative)
 }
 
 fn announced(request: &proto::CreateUploadRequest) -> Result<Announced, Refusal> {
@@ -326,9 +355,8 @@ impl TrackerService for UploadApi {
         &self,
         request: Request<proto::CreateUploadRequest>,
     ) -> Result<Response<proto::CreateUploadResponse>, Status> {
-        let announced = announced(request.get_ref())?;
-        self.check_torrents(request.get_ref().min_servers).await?;
-        let upload = self.create(announced).await?;
+        let (announced, min_servers) = (announced(request.get_ref())?, min_servers(request.get_ref())?);
+        let upload = self.create(announced, min_servers).await?;
         Ok(Response::new(proto::CreateUploadResponse { upload: Some(self.describe(&upload)) }))
     }
 
