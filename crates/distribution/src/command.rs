@@ -109,6 +109,11 @@ pub enum TrackerCommand {
         /// Why.
         reason: RequestRefused,
     },
+    /// Remember that the oldest deletion that is remembered was ordered in this epoch. What is persisted with it is no older.
+    RememberDeletionsSince {
+        /// The epoch.
+        epoch: Epoch,
+    },
     /// Nobody will come who needs own fragments that no file of the view needs: they are leftovers from here on, also after a restart.
     LeftoversDecided,
     /// Stop: another tracker is in charge.

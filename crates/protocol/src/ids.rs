@@ -184,14 +184,13 @@ counter! {
 }
 
 impl Epoch {
-    /// Nobody connects more often than this, also if its epochs are milliseconds since 1970.
-    const BELIEVABLE_LEAP: u64 = 1 << 48;
+    /// Nobody comes to an epoch above this, also if they are nanoseconds since 1970.
+    const LAST: u64 = 1 << 62;
 
-    /// Whether a tracker may have come to this epoch, as seen by who knows of `known` as the highest. One that is far above would, once it is
-    /// believed, leave no epoch for anybody after it.
+    /// Whether a tracker may have come to this epoch. One that is not so, once believed, would leave none for the trackers after it.
     #[must_use]
-    pub const fn is_believable_after(self, known: Self) -> bool {
-        self.0 <= known.0.saturating_add(Self::BELIEVABLE_LEAP)
+    pub const fn is_believable(self) -> bool {
+        self.0 <= Self::LAST
     }
 }
 

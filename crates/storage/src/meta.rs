@@ -50,6 +50,8 @@ pub const EPOCH: MetaKey<u64> = MetaKey::new("epoch");
 pub const TRACKER_INSTANCE: MetaKey<Uuid> = MetaKey::new("tracker-instance");
 /// 1 from when it is known that another tracker was in charge until what this one had deleted before is forgotten.
 pub const OTHERS_DECIDED: MetaKey<u64> = MetaKey::new("others-decided");
+/// The epoch in which this tracker ordered the oldest deletion that it remembers.
+pub const DELETIONS_SINCE: MetaKey<u64> = MetaKey::new("deletions-since");
 /// 1 from when this tracker started without the view that its own fragments belonged to until whoever may know it had time to come back.
 pub const VIEW_FORGOTTEN: MetaKey<u64> = MetaKey::new("view-forgotten");
 /// The highest epoch of a tracker that was seen.
@@ -58,6 +60,8 @@ pub const SEEN_EPOCH: MetaKey<u64> = MetaKey::new("seen-epoch");
 pub const SEEN_TRACKER: MetaKey<Uuid> = MetaKey::new("seen-tracker");
 /// The instance of the tracker that registered this torrent last.
 pub const REGISTERED_BY: MetaKey<Uuid> = MetaKey::new("registered-by");
+/// The epoch of that tracker then.
+pub const REGISTERED_EPOCH: MetaKey<u64> = MetaKey::new("registered-epoch");
 /// The fragment size in bytes that this tracker was started with.
 pub const FRAGMENT_SIZE_BYTES: MetaKey<u64> = MetaKey::new("fragment-size-bytes");
 /// The number of copies that this tracker was started with.

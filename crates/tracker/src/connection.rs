@@ -112,11 +112,6 @@ impl Connector {
         matches!(self.store.meta().get(meta::TRACKER_INSTANCE), Ok(Some(last)) if instance.is_kin(InstanceId(last)))
     }
 
-    /// The epoch of the last connection.
-    pub(crate) fn own_epoch(&self) -> Epoch {
-        Epoch(self.store.meta().get(meta::EPOCH).ok().flatten().unwrap_or(0))
-    }
-
     /// One more than every epoch seen here and there, durable before anybody hears of it.
     fn next_epoch(&self, seen: Epoch) -> Result<NextEpoch, ConnectError> {
         let unusable = |error: &dyn std::fmt::Display| ConnectError::Store(error.to_string());

@@ -361,6 +361,10 @@ impl EventLoop {
                 let stored = stored.and_then(|()| meta.set(storage::meta::EPOCH, &epoch.0));
                 stored.map_err(|error| store_failed(&error))?;
                 must_flush = true;
+            } else if let TrackerCommand::RememberDeletionsSince { epoch } = command {
+                let stored = self.parts.store.meta().set(storage::meta::DELETIONS_SINCE, &epoch.0);
+                stored.map_err(|error| store_failed(&error))?;
+                must_flush = true;
             } else if let TrackerCommand::LeftoversDecided = command {
                 // A crash may undo it: then it is decided once more.
                 let stored = self.parts.store.meta().set(storage::meta::VIEW_FORGOTTEN, &0);
@@ -384,6 +388,7 @@ impl EventLoop {
             match command {
                 TrackerCommand::Persist { .. }
                 | TrackerCommand::RememberEpoch { .. }
+                | TrackerCommand::RememberDeletionsSince { .. }
                 | TrackerCommand::LeftoversDecided => {}
                 TrackerCommand::Say { to, envelope, event } => self.say(&to, &envelope, &event),
                 TrackerCommand::Deliver { to, envelope, fragment, receivers, is_repeated } => {

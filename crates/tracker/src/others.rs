@@ -89,7 +89,7 @@ impl Connector {
         let (outbox, mut inbox) = bus::open(options).await?;
         let sent = Instant::now();
         outbox.publish(Message::new(probe_topic.clone(), probe(0)));
-        let mut seen = Seen::by(self.own_epoch());
+        let mut seen = Seen::default();
         let swallowed =
             || ConnectError::Swallowed { what: "an event", topic: probe_topic.clone(), size_bytes: 100 };
         loop {
@@ -147,21 +147,14 @@ impl Connector {
 }
 
 /// What the presence topics say.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Seen {
-    /// The epoch of this tracker's last connection.
-    own: Epoch,
-    /// The highest that is believable.
     epoch: Epoch,
     hello: Option<(InstanceId, Epoch)>,
     goodbye: Option<InstanceId>,
 }
 
 impl Seen {
-    const fn by(own: Epoch) -> Self {
-        Self { own, epoch: Epoch(0), hello: None, goodbye: None }
-    }
-
     fn take(&mut self, common: &Common, delivery: &Delivery) {
         let Ok(Heard::Tracker { envelope, direct: false, event }) =
             decode(&common.topics, &common.limits, &delivery.topic, &delivery.payload)
@@ -169,7 +162,7 @@ impl Seen {
             return;
         };
         let epoch = envelope.epoch.unwrap_or_default();
-        if !epoch.is_believable_after(self.own) {
+        if !epoch.is_believable() {
             warn!(%epoch, topic = delivery.topic, "no tracker comes to such an epoch: it is not listened to");
             return;
         }

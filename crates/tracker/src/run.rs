@@ -13,10 +13,11 @@ use daemon::start::{advertised, listen, open_store, serve_http};
 use daemon::turns::on_own_thread;
 use daemon::{ExitCode, Failure, OwnFragments, Shutdown, Supervisor, logging};
 use distribution::limits::{Rhythm, TrackerLimits};
+use distribution::tracker::Memory;
 use distribution::{Tracker, TrackerConfig};
 use endpoint::client::Channels;
 use endpoint::{ByteStreamApi, CatalogHandle, EndpointApi, ReadLimits, Services};
-use protocol::EndpointUri;
+use protocol::{EndpointUri, Epoch};
 use storage::{FragmentWriter, Store, meta};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
@@ -152,6 +153,8 @@ fn machine(config: &Config, store: &Store, endpoint: &EndpointUri) -> Result<Tra
         store.flush().map_err(|error| unusable(&error))?;
     }
     let own = inventory.into_iter().map(|(hash, _)| hash);
+    let deletions_since = meta.get(meta::DELETIONS_SINCE).map_err(|error| unusable(&error))?;
+    let memory = Memory { may_have_forgotten, deletions_since: Epoch(deletions_since.unwrap_or(0)) };
     let mut limits = TrackerLimits::default();
     limits.fragments_in_flight = config.fragments_in_flight.unwrap_or(limits.fragments_in_flight);
     let machine_config = TrackerConfig {
@@ -165,7 +168,7 @@ fn machine(config: &Config, store: &Store, endpoint: &EndpointUri) -> Result<Tra
         require_direct: config.require_direct,
     };
     let seed = fastrand::u128(..).to_be_bytes();
-    Tracker::new(machine_config, view, own, may_have_forgotten, seed).map_err(|error| {
+    Tracker::new(machine_config, view, own, memory, seed).map_err(|error| {
         Failure::text(
             ExitCode::Usage,
             format!("{error}: start with the --fragment-size that this data directory has, or use another --data-dir"),

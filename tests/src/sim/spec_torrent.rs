@@ -104,6 +104,7 @@ impl SpecTorrent {
                     seen_epoch: None,
                     seen_instance: None,
                     registered_by: None,
+                    registered_epoch: None,
                     capacity_bytes: None,
                     zone: None,
                 };

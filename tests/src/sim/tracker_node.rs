@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use distribution::tracker::FetchError;
+use distribution::tracker::{FetchError, Memory};
 use distribution::view::{Change, FileInfo, View};
 use distribution::{Audience, Moment, RequestId, Tracker, TrackerCommand, TrackerConfig, TrackerInput};
 use protocol::event::{FragmentDistributionDelivered, TrackerEnvelope, TrackerEvent, TrackerGoodbye};
@@ -25,8 +25,8 @@ pub struct TrackerDisk {
     pub instance: Option<InstanceId>,
     /// Whether another tracker was in charge and what was deleted before is not forgotten yet.
     pub others_decided: bool,
-    /// Whether the view that own fragments belonged to was lost, and not everybody had time to bring it back.
-    pub has_forgotten: bool,
+    /// What else is remembered.
+    pub memory: Memory,
     /// The view and the tracker's own fragments.
     pub volume: Volume,
 }
@@ -110,8 +110,8 @@ impl TrackerNode {
         self.disk.volume.restart();
         let own: Vec<Hash> = self.disk.volume.fragments.keys().copied().collect();
         let view = self.disk.volume.view.clone();
-        self.disk.has_forgotten |= Tracker::may_have_forgotten(&view, own.len());
-        let machine = Tracker::new(self.config.clone(), view, own, self.disk.has_forgotten, rng.bytes());
+        self.disk.memory.may_have_forgotten |= Tracker::may_have_forgotten(&view, own.len());
+        let machine = Tracker::new(self.config.clone(), view, own, self.disk.memory, rng.bytes());
         self.machine = Some(machine.expect("a view with the configured fragment size"));
         self.checked = None;
         self.stepped_down = None;
@@ -317,7 +317,8 @@ impl TrackerNode {
                     self.disk.volume.write(changes, revision);
                 }
                 TrackerCommand::RememberEpoch { epoch } => epoch_used = Some(epoch),
-                TrackerCommand::LeftoversDecided => self.disk.has_forgotten = false,
+                TrackerCommand::LeftoversDecided => self.disk.memory.may_have_forgotten = false,
+                TrackerCommand::RememberDeletionsSince { epoch } => self.disk.memory.deletions_since = epoch,
                 TrackerCommand::Say { .. }
                 | TrackerCommand::Deliver { .. }
                 | TrackerCommand::Discard { .. }
@@ -355,6 +356,7 @@ impl TrackerNode {
         match command {
             TrackerCommand::Persist { .. }
             | TrackerCommand::RememberEpoch { .. }
+            | TrackerCommand::RememberDeletionsSince { .. }
             | TrackerCommand::LeftoversDecided => {}
             TrackerCommand::Say { to, envelope, event } => {
                 self.fuse.point()?;

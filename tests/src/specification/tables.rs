@@ -99,6 +99,7 @@ pub const EVENTS: &[Event] = &[
             may("SeenEpoch", Count),
             may("SeenInstance", Guid),
             may("RegisteredBy", Guid),
+            may("RegisteredEpoch", Count),
         ],
     ),
     tracker(

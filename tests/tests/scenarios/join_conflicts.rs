@@ -95,6 +95,7 @@ fn client_join_alternative_3_denied_for_another_hash_algorithm() {
         seen_epoch: None,
         seen_instance: None,
         registered_by: None,
+        registered_epoch: None,
     };
     let envelope = TorrentEnvelope {
         event_id: EventId(Uuid::from_u128(1)),

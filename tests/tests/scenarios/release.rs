@@ -154,9 +154,9 @@ fn once_everybody_had_time_to_come_back_what_no_file_needs_goes() {
     cluster.tracker_node_mut().disk.volume.fragments.insert(protocol::Hash::of(&leftover), leftover);
     cluster.restart("tracker");
     cluster.run_for(Duration::from_secs(5));
-    assert!(cluster.tracker_node().disk.has_forgotten);
+    assert!(cluster.tracker_node().disk.memory.may_have_forgotten);
     cluster.settle();
     cluster.run_for(tracker_config().repair_after + Duration::from_secs(30));
-    assert!(!cluster.tracker_node().disk.has_forgotten);
+    assert!(!cluster.tracker_node().disk.memory.may_have_forgotten);
     assert!(cluster.tracker_node().disk.volume.fragments.is_empty());
 }

@@ -237,6 +237,41 @@ pub fn it_stays_also_where_only_the_torrents_know_of_the_other_tracker() {
 }
 
 #[test]
+fn what_was_deleted_here_stays_deleted_although_the_tracker_before_had_registered_who_still_has_it() {
+    let mut cluster = Cluster::with_torrents(48, &["t1", "t2"]);
+    let file = cluster.put_random(3);
+    cluster.settle();
+    cluster.crash("t1");
+    cluster.crash("tracker");
+    // Another tracker takes over for good.
+    cluster.tracker_node_mut().disk = Default::default();
+    cluster.restart("tracker");
+    cluster.settle();
+    cluster.remove(file);
+    cluster.run_for(Duration::from_secs(5));
+    cluster.restart("t1");
+    cluster.settle();
+    assert!(cluster.tracker().view().file(&file).is_none());
+    assert_eq!(bytes_everywhere(&cluster), 0);
+}
+
+#[test]
+fn a_torrent_that_does_not_get_in_makes_no_tracker_forget() {
+    let mut cluster = Cluster::with_torrents(49, &["t1"]);
+    let file = cluster.put_random(3);
+    cluster.settle();
+    cluster.remove(file);
+    cluster.settle();
+    let mut stranger = cluster.new_torrent("t2");
+    stranger.disk.remembered.registered_by = Some(protocol::InstanceId(uuid::Uuid::from_u128(5)));
+    stranger.setup.endpoints = cluster.torrent_node("t1").setup.endpoints.clone();
+    cluster.start_torrent_with(stranger, "t2");
+    cluster.run_for(Duration::from_secs(20));
+    assert!(cluster.said(EventKind::ClientJoinDenied) > 0);
+    assert!(cluster.tracker().view().orders().tombstones.files().contains(&file));
+}
+
+#[test]
 fn a_tracker_that_only_lost_its_connection_forgets_no_deletion() {
     let mut cluster = Cluster::with_torrents(47, &["t1", "t2"]);
     let file = cluster.put_random(3);

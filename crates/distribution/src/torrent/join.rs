@@ -146,6 +146,7 @@ impl Torrent {
     fn ask(&mut self, failures: u32, now: Moment) {
         let stored = self.holdings.list();
         let is_bound = !self.view.files().is_empty() || !stored.is_empty();
+        let (registered_by, registered_epoch) = self.tracker.registered_by();
         let request = ClientJoinRequested {
             hash_algorithm: HASH_ALGORITHM.to_owned(),
             fragment_size_bytes: self.view.fragment_size_bytes().filter(|_| is_bound),
@@ -165,7 +166,8 @@ impl Torrent {
             zone: self.config.zone.clone(),
             seen_epoch: self.tracker.highest().map(|(epoch, _)| epoch),
             seen_instance: self.tracker.highest().map(|(_, instance)| instance),
-            registered_by: self.tracker.registered_by(),
+            registered_by,
+            registered_epoch,
         };
         let request = self.say(request, None);
         let deadline = now + self.config.limits.join_timeout;

@@ -58,6 +58,8 @@ pub struct RememberedTracker {
     pub copies: Option<u64>,
     /// The run of the tracker that registered this torrent last; [`InstanceId::NONE`] if that knows only the specification.
     pub registered_by: Option<InstanceId>,
+    /// The epoch of that tracker then.
+    pub registered_epoch: Option<Epoch>,
 }
 
 /// What happens to a torrent.

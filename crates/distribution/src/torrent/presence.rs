@@ -84,9 +84,9 @@ impl KnownTracker {
         self.highest.instance.map(|instance| (self.highest.epoch, instance))
     }
 
-    /// The tracker that registered this torrent last.
-    pub const fn registered_by(&self) -> Option<InstanceId> {
-        self.highest.registered_by
+    /// The tracker that registered this torrent last, and its epoch then, if it has any.
+    pub const fn registered_by(&self) -> (Option<InstanceId>, Option<Epoch>) {
+        (self.highest.registered_by, self.highest.registered_epoch)
     }
 
     /// The tracker in charge says something.
@@ -141,7 +141,7 @@ impl Torrent {
         if !Rule::OlderTrackersAreIgnored.is_kept() {
             return true;
         }
-        if !epoch.is_believable_after(self.tracker.highest.epoch) {
+        if !epoch.is_believable() {
             return false;
         }
         let told = (epoch, Some(instance));
@@ -226,8 +226,10 @@ impl Torrent {
 
     /// The tracker that says this has registered the torrent: from here on it may accept what another one has deleted.
     pub(super) fn remember_registration(&mut self, envelope: &TrackerEnvelope) {
-        let by = key_of(envelope).map_or(InstanceId::NONE, |(_, instance)| instance);
-        self.remember_all(RememberedTracker { registered_by: Some(by), ..self.tracker.highest });
+        let key = key_of(envelope);
+        let registered_by = Some(key.map_or(InstanceId::NONE, |(_, instance)| instance));
+        let registered_epoch = key.map(|(epoch, _)| epoch);
+        self.remember_all(RememberedTracker { registered_by, registered_epoch, ..self.tracker.highest });
     }
 
     fn remember_all(&mut self, tracker: RememberedTracker) {

@@ -41,6 +41,7 @@ impl Tracker {
             return self.commands.push_back(refused(RequestRefused::NotFound));
         };
         let fragments = file.distinct_fragments();
+        self.note_deletion();
         let removed = Change::FileRemoved { hash };
         self.apply_all(std::slice::from_ref(&removed));
         let gone = |fragment: &Hash| self.view.fragment_bytes(fragment).is_none();

@@ -93,14 +93,19 @@ impl Tracker {
         {
             return;
         }
-        self.handle_registered_by(request.registered_by);
         if self.joins.pending.get(&issuer.client).is_some_and(|join| join.request == id) {
             if !Rule::RepeatsAreAnswered.is_kept() {
                 return;
             }
             return self.repeat_answer(&issuer.client);
         }
-        match self.decide_join(issuer, request) {
+        let mut decided = self.decide_join(issuer, request);
+        // One that does not get in does not make anybody forget.
+        if decided.is_ok() && self.may_have_deleted_before(request.registered_by, request.registered_epoch) {
+            self.forget_deletions();
+            decided = self.decide_join(issuer, request);
+        }
+        match decided {
             Ok((answer, adoption)) => {
                 let deadline = now + self.config.limits.join_timeout;
                 let issuer = Issuer { registration: Some(id), ..issuer.clone() };

@@ -141,19 +141,19 @@ impl Members {
         self.members.values_mut().for_each(|member| member.state = MemberState::Unregistered);
     }
 
-    /// Whether the issuer speaks from before: as an earlier start of a torrent that has been seen since, or, in the same start, as registered by
-    /// an earlier request. What it had then it may have deleted when it joined again, on the tracker's order (S10).
-    pub fn is_out_of_date(&self, issuer: &Issuer) -> bool {
+    /// Whether the issuer speaks as registered by an earlier request of the same start. What it had then it may have deleted when it joined
+    /// again, on the tracker's order (S10).
+    pub fn is_of_an_earlier_registration(&self, issuer: &Issuer) -> bool {
         let by_another = |member: &Member| {
             let requests = issuer.registration.zip(member.issuer.registration);
             requests.is_some_and(|(told, known)| told != known)
         };
         let registered = self.registered(&issuer.client).filter(|member| member.is(issuer));
-        let is_kept = Rule::EarlierRegistrationsAreIgnored.is_kept();
-        self.is_older(issuer) || is_kept && registered.is_some_and(by_another)
+        registered.is_some_and(by_another) && Rule::EarlierRegistrationsAreIgnored.is_kept()
     }
 
-    fn is_older(&self, issuer: &Issuer) -> bool {
+    /// Whether the issuer is an earlier start of a torrent that has been seen since (S10).
+    pub fn is_older(&self, issuer: &Issuer) -> bool {
         let seen = self.members.get(&issuer.client).map(|member| &member.issuer);
         seen.filter(|_| Rule::OlderStartsAreIgnored.is_kept()).is_some_and(|seen| {
             same(seen.instance, issuer.instance) && later(seen.incarnation, issuer.incarnation)

@@ -58,6 +58,16 @@ pub struct TrackerConfig {
     pub require_direct: bool,
 }
 
+/// What a tracker remembers of its last run besides its view and its fragments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Memory {
+    /// Whether its view may lack files whose only bytes are among its own fragments, because it was lost: see
+    /// [`Tracker::may_have_forgotten`].
+    pub may_have_forgotten: bool,
+    /// What [`TrackerCommand::RememberDeletionsSince`] said last.
+    pub deletions_since: Epoch,
+}
+
 /// What happens to a tracker.
 #[derive(Debug, Clone, PartialEq)]
 #[expect(clippy::large_enum_variant, reason = "an input is handled at once: none is ever kept")]
@@ -132,6 +142,8 @@ pub struct Tracker {
     config: TrackerConfig,
     view: View,
     presence: Presence,
+    /// The epoch in which the oldest deletion was ordered that is remembered.
+    deletions_since: Epoch,
     members: members::Members,
     joins: Joins,
     distributions: Distributions,
@@ -143,16 +155,13 @@ pub struct Tracker {
 impl Tracker {
     /// A tracker that has this view and, in its own store, the bytes of these fragments. `seed` is fresh for every run.
     ///
-    /// With `may_have_forgotten` its view may lack files whose only bytes are among these, because it was lost: see
-    /// [`Tracker::may_have_forgotten`].
-    ///
     /// # Errors
     /// If the view's files have another fragment size than the configured one.
     pub fn new(
         config: TrackerConfig,
         mut view: View,
         own_fragments: impl IntoIterator<Item = Hash>,
-        may_have_forgotten: bool,
+        memory: Memory,
         seed: [u8; 16],
     ) -> Result<Self, crate::view::ChangeError> {
         let fragment_size_bytes = config.fragment_size_bytes;
@@ -164,10 +173,22 @@ impl Tracker {
             let revision = view.revision();
             commands.push_back(TrackerCommand::Persist { changes: vec![change], revision });
         }
+        let Memory { may_have_forgotten, deletions_since } = memory;
         let distributions = Distributions::new(own_fragments, may_have_forgotten);
         let (presence, members, joins, repairs) = Default::default();
         let draw = Draw::new(seed);
-        Ok(Self { config, view, presence, members, joins, distributions, repairs, draw, commands })
+        Ok(Self {
+            config,
+            view,
+            presence,
+            deletions_since,
+            members,
+            joins,
+            distributions,
+            repairs,
+            draw,
+            commands,
+        })
     }
 
     /// Whether a tracker that starts with this view and so many own fragments may have lost the view that they belonged to (S8). Once it is so
@@ -191,7 +212,9 @@ impl Tracker {
             }
             TrackerInput::Heard(Heard::Torrent { event_id, in_reply_to, issuer, direct, event }) => {
                 let is_ignored = self.config.require_direct && !direct;
-                if !is_ignored && self.presence.decides() && !self.members.is_out_of_date(&issuer) {
+                let is_out_of_date = self.members.is_older(&issuer)
+                    || !is_of_a_join(&event) && self.members.is_of_an_earlier_registration(&issuer);
+                if !is_ignored && self.presence.decides() && !is_out_of_date {
                     self.members.heard(&issuer, now);
                     self.handle_torrent(event_id, in_reply_to, &issuer, event, now);
                 }
@@ -353,4 +376,14 @@ impl Tracker {
     fn audience(client: &ClientId, features: Features) -> Audience {
         if features.has(protocol::Feature::Direct) { Audience::One(client.clone()) } else { Audience::All }
     }
+}
+
+/// Whether a torrent says this to become registered: then it does not speak as one that is.
+const fn is_of_a_join(event: &TorrentEvent) -> bool {
+    matches!(
+        event,
+        TorrentEvent::ClientJoinRequested(_)
+            | TorrentEvent::ClientJoinSucceeded(_)
+            | TorrentEvent::ClientJoinFailed(_)
+    )
 }

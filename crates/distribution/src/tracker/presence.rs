@@ -57,6 +57,9 @@ impl Presence {
     }
 }
 
+/// Nobody starts a tracker more often than this: a torrent that claims to have seen one would use up the epochs.
+const BELIEVABLE_LEAP: u64 = 1 << 32;
+
 impl Tracker {
     /// Every connection has an epoch and an instance of its own, so every torrent joins again: nobody has to know what it missed.
     /// With `others_decided` another tracker was in charge since the last one.
@@ -79,7 +82,7 @@ impl Tracker {
 
     /// What was deleted here may have been accepted again there, and the torrents bring it: a tombstone from before is no proof that their
     /// copies may go (S7). At worst something deleted comes back with a torrent that was away.
-    fn forget_deletions(&mut self) {
+    pub(super) fn forget_deletions(&mut self) {
         if !Rule::TombstonesExpire.is_kept() {
             return;
         }
@@ -103,7 +106,7 @@ impl Tracker {
         else {
             return false;
         };
-        if seen.is_believable_after(self.presence.epoch) {
+        if seen.0 - self.presence.epoch.0 <= BELIEVABLE_LEAP {
             let epoch = seen.next();
             self.commands.push_back(TrackerCommand::RememberEpoch { epoch });
             (self.presence.epoch, self.presence.next_hello) = (epoch, now);
@@ -113,12 +116,28 @@ impl Tracker {
         true
     }
 
-    /// A torrent that another tracker has registered since brings what that one accepted, however little else tells of it.
-    pub(super) fn handle_registered_by(&mut self, tracker: Option<InstanceId>) {
+    /// Whether a torrent that this tracker registered last may bring what was accepted after it had been deleted here, however little else
+    /// tells of that. What was deleted since, in a higher epoch, is no part of it.
+    pub(super) fn may_have_deleted_before(
+        &self,
+        tracker: Option<InstanceId>,
+        its_epoch: Option<Epoch>,
+    ) -> bool {
         let is_another =
             tracker.zip(self.presence.instance).is_some_and(|(tracker, own)| !tracker.is_kin(own));
-        if is_another && Rule::OtherTrackersAreTold.is_kept() && !self.view.orders().tombstones.is_empty() {
-            self.forget_deletions();
+        let was_before = its_epoch.is_some_and(|epoch| epoch < self.deletions_since);
+        is_another
+            && !was_before
+            && !self.view.orders().tombstones.is_empty()
+            && Rule::OtherTrackersAreTold.is_kept()
+    }
+
+    /// Something is about to be deleted.
+    pub(super) fn note_deletion(&mut self) {
+        if self.view.orders().tombstones.is_empty() {
+            let epoch = self.presence.epoch;
+            self.deletions_since = epoch;
+            self.commands.push_back(TrackerCommand::RememberDeletionsSince { epoch });
         }
     }
 
@@ -200,10 +219,7 @@ impl Tracker {
             | TrackerEvent::FragmentDistributionEnded(_) => return,
         }
         let theirs = (envelope.epoch.unwrap_or_default(), envelope.instance);
-        if !theirs.0.is_believable_after(self.presence.epoch) {
-            return;
-        }
-        if theirs > (self.presence.epoch, self.presence.instance) {
+        if theirs.0.is_believable() && theirs > (self.presence.epoch, self.presence.instance) {
             if !Rule::LowerStepsDown.is_kept() {
                 return;
             }

@@ -55,6 +55,9 @@ pub struct ClientJoinRequested {
     /// tracker has accepted, this one may have deleted before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registered_by: Option<InstanceId>,
+    /// The epoch of that tracker then, if it has any (an addition of ours): what was deleted in a higher one is deleted all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registered_epoch: Option<Epoch>,
 }
 
 /// *ClientJoinAccepted*, `clients/join/accepted`: what the torrent must change in its view to join.

@@ -106,6 +106,7 @@ pub(super) fn empty_request() -> ClientJoinRequested {
         seen_epoch: None,
         seen_instance: None,
         registered_by: None,
+        registered_epoch: None,
     }
 }
 

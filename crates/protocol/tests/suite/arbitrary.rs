@@ -241,11 +241,17 @@ fn hello() -> impl Strategy<Value = TrackerHello> {
 
 fn requested() -> impl Strategy<Value = ClientJoinRequested> {
     let has = (btree_map(hash(), file(), 0..4), btree_map(hash(), fragment(), 0..6), endpoints());
-    let seen = (option::of(count().prop_map(Epoch)), option::of(instance()), option::of(instance()));
+    let tracker = || (option::of(count().prop_map(Epoch)), option::of(instance()));
+    let seen = (tracker(), tracker());
     let may = (features(), option::of(count()), option::of(client()), seen);
     (text(), option::of(count()), has, may).prop_map(|(hash_algorithm, fragment_size_bytes, has, may)| {
         let (known_file_infos, stored_fragments, endpoints) = has;
-        let (features, capacity_bytes, zone, (seen_epoch, seen_instance, registered_by)) = may;
+        let (
+            features,
+            capacity_bytes,
+            zone,
+            ((seen_epoch, seen_instance), (registered_epoch, registered_by)),
+        ) = may;
         ClientJoinRequested {
             hash_algorithm,
             fragment_size_bytes,
@@ -258,6 +264,7 @@ fn requested() -> impl Strategy<Value = ClientJoinRequested> {
             seen_epoch,
             seen_instance,
             registered_by,
+            registered_epoch,
         }
     })
 }

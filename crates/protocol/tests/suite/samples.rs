@@ -157,6 +157,7 @@ fn strip_torrent_event(event: &mut TorrentEvent) {
             request.seen_epoch = None;
             request.seen_instance = None;
             request.registered_by = None;
+            request.registered_epoch = None;
         }
         TorrentEvent::ClientJoinFailed(failed) => failed.reason = None,
         TorrentEvent::ClientGoodbye(goodbye) => goodbye.reason = None,
@@ -331,6 +332,7 @@ fn requested() -> ClientJoinRequested {
         seen_epoch: Some(Epoch(2)),
         seen_instance: Some(instance("c0a8f3d2-6e1b-4d57-9f24-8b3e7a105c96")),
         registered_by: Some(instance("c0a8f3d2-6e1b-4d57-8e02-94b7d61f3ac5")),
+        registered_epoch: Some(Epoch(1)),
     }
 }
 

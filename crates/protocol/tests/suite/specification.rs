@@ -136,6 +136,7 @@ pub fn body(kind: EventKind) -> Vec<Property> {
             added("SeenEpoch", Int64),
             added("SeenInstance", Guid),
             added("RegisteredBy", Guid),
+            added("RegisteredEpoch", Int64),
         ],
         EventKind::ClientJoinAccepted => vec![
             required("ClientIdentifier", Client),
