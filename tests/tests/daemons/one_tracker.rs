@@ -166,11 +166,11 @@ async fn a_tracker_on_standby_that_reaches_a_restarted_broker_first_waits_for_th
         second.daemon.says("may be on its way back; standing by").await;
         first.daemon.resume();
         first.daemon.says("epoch=2").await;
-        assert_eq!(second.daemon.count_in_output("taking over"), 0, "{}", second.daemon.output());
+        // It may have heard of that goodbye and begun to take over, before there was no broker: what counts is that it is not in charge.
+        assert_eq!(second.daemon.count_in_output("epoch="), 0, "{}", second.daemon.output());
         assert!(first.daemon.is_running(), "{}", first.daemon.output());
 
         first.daemon.stop().await;
-        second.daemon.says("taking over").await;
         second.daemon.says("epoch=3").await;
     }
 }
