@@ -5,6 +5,7 @@
 //! or not.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use distribution::view::View;
 use distribution::{Copies, Moment, RequestId};
@@ -16,6 +17,9 @@ use crate::sim::node::Node;
 use crate::sim::tracker_node::Outcome;
 
 use super::violation::{Kind, Violation};
+
+/// A join takes no longer: each side gives up after 10 s, and what was said is under way for a while.
+const JOINING: Duration = Duration::from_secs(30);
 
 /// How long after an upload or a deletion what it changed may still be on its way.
 const UNSETTLED_MS: u64 = 30_000;
@@ -47,6 +51,8 @@ pub struct Ledger {
     orders: BTreeMap<RequestId, (Hash, bool)>,
     /// Fragments with the disks on which they were destroyed while the service still counted on them.
     destroyed: BTreeMap<Hash, BTreeSet<ClientId>>,
+    /// When a torrent's copy was last destroyed.
+    last_destroyed: Moment,
     /// Uploads accepted so far.
     pub accepted: u64,
     /// Files deleted so far.
@@ -64,6 +70,7 @@ impl Ledger {
             files: BTreeMap::new(),
             orders: BTreeMap::new(),
             destroyed: BTreeMap::new(),
+            last_destroyed: Moment(0),
             accepted: 0,
             removed: 0,
             excused: 0,
@@ -194,6 +201,7 @@ impl Ledger {
     /// A copy on a torrent was destroyed.
     pub fn destroyed_on_torrent(&mut self, cluster: &Cluster, fragment: &Hash, id: &ClientId) {
         let survives = self.survives_without(cluster, fragment, id);
+        self.last_destroyed = cluster.now;
         self.destroyed.entry(*fragment).or_default().insert(id.clone());
         if !survives {
             self.excuse(fragment);
@@ -287,6 +295,8 @@ impl Ledger {
         }
         let view = &tracker.disk.volume.view;
         let spare = self.spare_copies();
+        // Until then a join may be under way that lists what is gone meanwhile.
+        let none_joins = cluster.now.since(self.last_destroyed) >= JOINING;
         self.destroyed.retain(|fragment, _| {
             let holders: Vec<&ClientId> = view.holders(fragment).collect();
             // Who has bytes that went bad will yet say that it has them.
@@ -297,7 +307,8 @@ impl Ledger {
             });
             let is_enough = holders.len() > spare
                 || tracker.disk.volume.has_good(fragment) && !tracker.fetched.contains(fragment);
-            let is_gone = view.fragment_bytes(fragment).is_none() && cluster.places_of(fragment) == 0;
+            let is_gone =
+                none_joins && view.fragment_bytes(fragment).is_none() && cluster.places_of(fragment) == 0;
             !(is_found && (is_gone || is_right && is_enough))
         });
     }
