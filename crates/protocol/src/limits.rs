@@ -59,6 +59,12 @@ pub const MAX_FRAGMENT_SIZE_BYTES: u64 = 8 << 20;
 /// Fragment size in bytes where nothing else is configured.
 pub const DEFAULT_FRAGMENT_SIZE_BYTES: u64 = 256 << 10;
 
+/// The most bytes of an event that describes a file of so many fragments: a digest in hex, its quotes and a comma for each, and the rest.
+#[must_use]
+pub const fn described_event_bytes(fragments: u64) -> u64 {
+    fragments.saturating_mul(67).saturating_add(1024)
+}
+
 /// What an event with a fragment of `fragment_size_bytes` takes: base64, and room for the rest.
 #[must_use]
 pub const fn delivered_event_bytes(fragment_size_bytes: u64) -> u64 {

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use protocol::event::{FileInfoPublished, FileRemoved};
+use protocol::limits::described_event_bytes;
 use protocol::{FileMetadata, Hash};
 
 use super::Tracker;
@@ -60,7 +61,7 @@ impl Tracker {
         if !self.presence.decides() {
             return Err(RequestRefused::NotInCharge);
         }
-        let size_bytes = (file.fragments.len() as u64) * 67 + 1024;
+        let size_bytes = described_event_bytes(file.fragments.len() as u64);
         if size_bytes > self.config.max_event_bytes {
             return Err(RequestRefused::TooLarge(format!(
                 "a file of {} fragments takes an event of {size_bytes} bytes, more than the {} allowed: use a larger fragment size",

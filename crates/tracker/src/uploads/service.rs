@@ -6,6 +6,7 @@ use endpoint::proto::tracker_service_server::{TrackerService, TrackerServiceServ
 use endpoint::proto::{self, digest_text, endpoint_service_server::EndpointService, parse_digest};
 use endpoint::serve::MAX_MESSAGE_BYTES;
 use endpoint::{CatalogHandle, EndpointApi, Refusal};
+use protocol::limits::described_event_bytes;
 use protocol::{FileName, Hash, Hasher};
 use storage::{FragmentWriter, Fragments};
 use tokio::sync::{mpsc, oneshot};
@@ -297,15 +298,13 @@ impl UploadApi {
 
 /// Whether a file of this size can be described in an event at all. Whether the view can, with it, shows when it is completed.
 fn check_describable(size_bytes: u64, fragment_size_bytes: u64, max_event_bytes: u64) -> Result<(), Refusal> {
-    /// A digest in hex, its quotes, and the comma behind it.
-    const DIGEST_BYTES: u64 = 67;
     let fragments = size_bytes.div_ceil(fragment_size_bytes.max(1));
-    let event_bytes = fragments.saturating_mul(DIGEST_BYTES);
+    let event_bytes = described_event_bytes(fragments);
     if event_bytes <= max_event_bytes {
         return Ok(());
     }
     Err(Refusal::FileTooLarge(format!(
-        "a file of {fragments} fragments takes an event of more than {event_bytes} bytes, and {max_event_bytes} are allowed: use a larger \
+        "a file of {fragments} fragments takes an event of {event_bytes} bytes, more than the {max_event_bytes} allowed: use a larger \
          fragment size"
     )))
 }
