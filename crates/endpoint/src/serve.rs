@@ -2,6 +2,7 @@
 
 mod connections;
 mod health;
+mod reflection;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -21,7 +22,6 @@ use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::HealthReporter;
 
-use crate::proto::DESCRIPTORS;
 use health::EndingHealth;
 
 /// Largest message that is sent or taken: 1 MiB of data and room for what stands around it.
@@ -137,9 +137,8 @@ pub async fn serve(
         all.push(name);
     }
     let (is_ending, ending) = watch::channel(false);
+    reflection::add(&mut routes, &ending)?;
     routes.add_service(HealthServer::new(EndingHealth::new(health.clone(), ending)));
-    routes.add_service(reflection().build_v1()?);
-    routes.add_service(reflection().build_v1alpha()?);
 
     // `Server::tcp_nodelay` has no effect on a listener that is handed in: without this line each small answer takes 40 ms.
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(TCP_KEEP_ALIVE));
@@ -188,10 +187,4 @@ async fn follow(health: HealthReporter, name: &'static str, mut condition: watch
             return;
         }
     }
-}
-
-fn reflection() -> tonic_reflection::server::Builder<'static> {
-    tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(DESCRIPTORS)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
 }

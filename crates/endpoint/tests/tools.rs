@@ -5,6 +5,7 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use support::{Plan, start};
 use tonic::transport::{Channel, Endpoint};
@@ -61,4 +62,24 @@ async fn reflection_lists_the_services_in_both_versions() {
             assert!(services.contains(service), "{service} in {services:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_stream_of_reflection_that_stays_open_does_not_hold_up_the_end() {
+    use tonic_reflection::pb::v1::ServerReflectionRequest;
+    use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+    use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+    let mut daemons = start(&[], vec![Plan::torrent("t1", &[])]);
+    let mut client = ServerReflectionClient::new(channel(&daemons[0]).await);
+    let (questions, asked) = futures::channel::mpsc::unbounded();
+    let request = Some(MessageRequest::ListServices(String::new()));
+    questions
+        .unbounded_send(ServerReflectionRequest { host: String::new(), message_request: request })
+        .unwrap();
+    let mut answers = client.server_reflection_info(asked).await.unwrap().into_inner();
+    assert!(answers.message().await.unwrap().is_some());
+    daemons[0].ask_to_end();
+    tokio::time::timeout(Duration::from_secs(5), daemons[0].ended()).await.expect("the server ends at once");
+    assert_eq!(answers.message().await.unwrap(), None);
+    drop(questions);
 }

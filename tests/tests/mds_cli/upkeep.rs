@@ -91,3 +91,13 @@ async fn a_torrent_that_was_emptied_can_go_and_nothing_lacks_a_copy() {
     let undone = network.mds().args(["drain", "--undo", "t1"]).run().await;
     assert_eq!(undone.succeeded(), "t1 is in service again\n");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_copy_is_waited_for_on_a_torrent_that_is_to_go() {
+    needs_mosquitto!();
+    let network = Network::start(2).await;
+    network.mds().args(["drain", "t1"]).run().await.succeeded();
+    network.write("map", &bytes(FRAGMENTS * FRAGMENT_BYTES, 4));
+    let put = network.mds().args(["put", "map", "--wait", "all", "--json"]).run().await.json();
+    assert_eq!(put[0]["copies"], 1);
+}

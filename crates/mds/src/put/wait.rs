@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use endpoint::client::Cluster;
-use endpoint::proto::{File, ServerState, parse_digest};
+use endpoint::proto::{File, Server, ServerState, parse_digest};
 use tokio::time::{Instant, sleep};
 
 use crate::cli::Wait;
@@ -75,16 +75,16 @@ impl Copies {
             Wait::Copies(copies) => Ok(copies.into()),
             Wait::All => {
                 let aim = unsigned(cluster.network().await?.copies);
-                Ok(all_copies(aim, registered(cluster).await?))
+                Ok(all_copies(aim, receivers(cluster).await?))
             }
         }
     }
 
     async fn timed_out(&self, cluster: &Cluster, copies: u64, wanted: u64) -> Failure {
         let torrents =
-            registered(cluster).await.map_or_else(|_| "unknown".to_owned(), |number| number.to_string());
+            receivers(cluster).await.map_or_else(|_| "unknown".to_owned(), |number| number.to_string());
         let message = format!(
-            "the file is in the network, but after {} only {copies} of {wanted} copies are durable ({torrents} torrents are registered): \
+            "the file is in the network, but after {} only {copies} of {wanted} copies are durable (torrents that take some: {torrents}): \
              'mds info' shows how it goes on; start more torrents, or use a longer --timeout",
             humantime::format_duration(self.timeout)
         );
@@ -92,16 +92,18 @@ impl Copies {
     }
 }
 
-/// As many copies as there will be where the tracker makes `aim`, or one on every torrent if that is 0. Of no torrent at all there is no
-/// copy either, so at least one is waited for.
+/// As many copies as there will be where the tracker makes `aim`, or one on every torrent if that is 0, and `torrents` take some. If none
+/// does there is no copy either, so at least one is waited for.
 fn all_copies(aim: u64, torrents: u64) -> u64 {
     let copies = if aim == 0 { torrents } else { aim.min(torrents) };
     copies.max(1)
 }
 
-async fn registered(cluster: &Cluster) -> Result<u64, Failure> {
+/// How many torrents are given copies: one that is to be drained is not.
+async fn receivers(cluster: &Cluster) -> Result<u64, Failure> {
     let servers = cluster.servers().await?;
-    Ok(servers.iter().filter(|server| server.state() == ServerState::Registered).count() as u64)
+    let takes = |server: &&Server| server.state() == ServerState::Registered && !server.draining;
+    Ok(servers.iter().filter(takes).count() as u64)
 }
 
 #[cfg(test)]
