@@ -55,8 +55,8 @@ fn build() -> Vec<PathBuf> {
     let place = Place::of_this_test();
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(workspace()).args(["build", "--bins", "--locked"]);
-    // What the test was compiled with is here, so there is nothing to fetch.
-    cargo.args(["--offline", "--message-format", "json-render-diagnostics"]);
+    // Fetches what is missing: a test that runs alone was compiled without what the programs need besides.
+    cargo.args(["--message-format", "json-render-diagnostics"]);
     cargo.arg("--profile").arg(&place.profile).arg("--target-dir").arg(&place.target_directory);
     if let Some(triple) = &place.triple {
         cargo.arg("--target").arg(triple);

@@ -80,17 +80,7 @@ fn no_file_holds_more_than_one_conversation() {
 fn the_pure_crates_depend_on_no_io() {
     for pure in ["protocol", "distribution"] {
         let output = Command::new(env!("CARGO"))
-            .args([
-                "tree",
-                "--offline",
-                "--locked",
-                "--prefix",
-                "none",
-                "--edges",
-                "normal",
-                "--package",
-                pure,
-            ])
+            .args(["tree", "--locked", "--prefix", "none", "--edges", "normal", "--package", pure])
             .current_dir(root())
             .output()
             .expect("cargo runs");
