@@ -1,4 +1,4 @@
-//! How long to wait before the next attempt to reach the broker.
+//! How long to wait before the next attempt to reach the broker (Q7).
 //!
 //! Holds no clock and no randomness: the caller hands a random number in and does the waiting.
 

@@ -1,4 +1,5 @@
-//! What was sent and is not acknowledged, and which packet ids that takes.
+//! What was sent and is not acknowledged, and which packet ids that takes. An acknowledgement is the broker's: it makes room, and proves
+//! nothing about who the message is for (Q6).
 
 use std::collections::VecDeque;
 

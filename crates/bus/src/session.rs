@@ -22,7 +22,7 @@ use crate::queue::Queue;
 /// How long a session that failed to open may take to say goodbye.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Connects, subscribes, checks every subscription, and returns the two ends of the session.
+/// Connects with a clean session (Q1), subscribes, checks every subscription (Q2), and returns the two ends of the session.
 ///
 /// Retained messages may already be in the inbox then. The session ends when [`Outbox::close`] is called, when
 /// anything goes wrong, or when all ends are dropped (then the broker publishes the will). Must be called within

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Torrents that ask for a fragment besides those that should hold it, so that one that is silent can be replaced at once.
 pub const SPARE_CANDIDATES: usize = 2;
 
-/// Most events that the fragments in flight may owe to one subscriber: brokers drop silently from 1000 on.
+/// Most events that the fragments in flight may owe to one subscriber: brokers drop silently from 1000 on (Q4).
 pub const MAX_OWED_EVENTS: usize = 500;
 
 /// Events that a candidate sends for one fragment: *Requested*, and *Obtained* or *Failed*.
@@ -92,7 +92,7 @@ pub struct TorrentLimits {
     pub gap_timeout: Duration,
     /// How long room stays reserved for a fragment that was asked for and not delivered.
     pub reservation: Duration,
-    /// How long the tracker in charge may be silent before a lower one that says hello is asked: three hellos and a half.
+    /// How long the tracker in charge may be silent before a lower one that says hello is asked: three hellos and a half (Q8).
     pub tracker_silence: Duration,
 }
 

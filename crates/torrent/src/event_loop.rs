@@ -299,6 +299,7 @@ impl EventLoop {
                 Notice::Damaged(fragments) => {
                     warn!(fragments = fragments.len(), "damaged fragments are given up");
                 }
+                // Q9: brokers drop without a word, and gaps tell.
                 Notice::OutOfStep(what) => {
                     self.parts.metrics.view_gaps.inc();
                     warn!("the view does not follow the tracker's: {what}; joining again");

@@ -1,7 +1,7 @@
 //! Tracker Server Startup: make sure that no other tracker is online, then connect, subscribe, and see that the broker lets us work.
 //!
-//! The broker itself keeps two trackers from being connected, because both would use the same client id; but the second would throw the
-//! first out. So it looks first, under another id.
+//! The broker itself keeps two trackers from being connected, because both would use the same client id (T1); but the second would throw the
+//! first out. So it looks first, under another id (T3), also when a session was lost, in place of throwing the other out in turn (T4).
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use crate::others::OtherTracker;
 
-/// How long the broker may take to bring back what the tracker sends to itself.
+/// How long the broker may take to bring back what the tracker sends to itself (Q2), its largest packet among it (Q3).
 pub(crate) const ECHO: Duration = Duration::from_secs(10);
 /// What limits a packet at the brokers that `docs/brokers.md` describes.
 const PACKET_LIMITS: &str = "Mosquitto: max_packet_size, message_size_limit; NATS: max_payload, max_pending; RabbitMQ: max_message_size";

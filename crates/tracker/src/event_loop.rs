@@ -342,7 +342,7 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Persist, flush once, then publish and answer.
+    /// Persist, flush once, then publish and answer (S4).
     fn carry_out(&mut self) -> Result<(), Failure> {
         let store_failed = |error: &dyn std::fmt::Display| Failure::text(ExitCode::Store, error);
         let mut then = Vec::new();

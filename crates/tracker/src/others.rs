@@ -15,7 +15,7 @@ use crate::connection::{ConnectError, Connector, ECHO, probe};
 /// that is slow to bring back the probe itself it is given [`PATIENCE`] times as long as that took.
 const ANSWER: Duration = Duration::from_millis(500);
 const PATIENCE: u32 = 4;
-/// A tracker that is online says hello every 10 s; one that has missed three is gone, whatever the broker retained.
+/// A tracker that is online says hello every 10 s; one that has missed three is gone, whatever the broker retained (Q8).
 const SILENCE: Duration = Duration::from_secs(35);
 /// After a broker was away, the tracker that was online before may take so long to be back: the longest wait between two attempts to
 /// connect, and the attempt itself.

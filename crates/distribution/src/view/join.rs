@@ -2,7 +2,8 @@
 //!
 //! The tracker computes a [`JoinAnswer`] for the torrent and an [`Adoption`] for everybody else. What the torrent stores and the view does
 //! not know is adopted, never dropped (S8): after the loss of a tracker's disk, joins are where the view comes back from. Bytes are given up
-//! only with proof (S7): the file was deleted (a tombstone), enough others hold the fragment, or it is known with another size.
+//! only with proof (S7): the file was deleted (a tombstone), enough others hold the fragment, or it is known with another size. So two
+//! trackers at once cost views and time, and no bytes (T7).
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,5 +1,6 @@
 //! Fragments by their hash, in append-only segment files.
 //!
+//! A fragment stays where it was written: what becomes of it, staged or stored, is in the view, and moves no bytes (S17).
 //! What `put_batch` answers with `Ok` survives a power cut. The name of a fragment is the hash of its bytes, so it is
 //! checked on the way in and again at every read: a torn or rotten copy is never handed out. Two ways around the hash are for callers
 //! that vouch for the bytes or pass them to somebody who hashes: `FragmentWriter::put_hashed` and `Fragments::read_checksummed`.

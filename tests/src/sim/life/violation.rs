@@ -5,15 +5,15 @@ use std::fmt;
 /// What is broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// Bytes or a file are gone that were promised.
+    /// Bytes or a file are gone that were promised (L1, L3).
     Lost,
     /// Copies are not made again.
     UnderReplicated,
-    /// Something stays that should have gone: bytes, or a step of a procedure that never ends.
+    /// Something stays that should have gone: bytes, or a step of a procedure that never ends (L5).
     Leaked,
-    /// Views differ.
+    /// Views differ at rest (L4), as they would if two trackers both changed them (L6).
     Divergent,
-    /// A machine or its shell breaks a rule.
+    /// A machine or its shell breaks a rule: a view is not consistent (V1 to V6), or something is said before it is durable (L2).
     Broken,
 }
 

@@ -134,7 +134,7 @@ impl Tracker {
         self.commands.push_back(TrackerCommand::Deliver { to, envelope, fragment, receivers, is_repeated });
     }
 
-    /// One message that the broker copies to every torrent, or one for each receiver: whichever costs the broker fewer bytes.
+    /// One message that the broker copies to every torrent, or one for each receiver: whichever costs the broker fewer bytes (Q5).
     fn cheapest_audience(&self, receivers: &BTreeSet<ClientId>) -> Vec<Audience> {
         let has_own_topic = |client| {
             self.members.registered(client).is_some_and(|member| member.features.has(Feature::Direct))
