@@ -12,6 +12,8 @@ pub enum Rule {
     NeededAgainStays,
     /// S3: after *Obtained* a torrent deletes only on an order.
     StagedStays,
+    /// S4: a change is durable before it is said. The shells keep it: it is asked for in those of the simulator alone.
+    DurableBeforeSaid,
     /// S5: only the registered start of a torrent votes.
     VotesOfRegisteredStarts,
     /// S6: the tracker's bytes go when enough holders have confirmed the change.
@@ -64,9 +66,10 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::NeededAgainStays,
         Self::StagedStays,
+        Self::DurableBeforeSaid,
         Self::VotesOfRegisteredStarts,
         Self::ReleaseWhenConfirmed,
         Self::OrdersNeedProof,
@@ -95,13 +98,15 @@ impl Rule {
 
     /// Whether the rule holds here.
     #[cfg(not(feature = "sabotage"))]
-    pub(crate) const fn is_kept(self) -> bool {
+    #[must_use]
+    pub const fn is_kept(self) -> bool {
         true
     }
 
     /// Whether the rule holds here.
     #[cfg(feature = "sabotage")]
-    pub(crate) fn is_kept(self) -> bool {
+    #[must_use]
+    pub fn is_kept(self) -> bool {
         sabotage::OFF.get() & (1 << self as u8) == 0
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use distribution::limits::TorrentLimits;
+use distribution::rules::Rule;
 use distribution::torrent::{Notice, RememberedTracker};
 use distribution::view::{Change, View};
 use distribution::{Moment, Torrent, TorrentCommand, TorrentConfig, TorrentInput};
@@ -348,7 +349,7 @@ impl TorrentNode {
                 }
             }
         }
-        if must_flush {
+        if must_flush && Rule::DurableBeforeSaid.is_kept() {
             self.flush()?;
         }
         for (direct, envelope, event) in to_say {

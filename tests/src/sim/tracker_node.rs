@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use distribution::rules::Rule;
 use distribution::tracker::{FetchError, Memory};
 use distribution::view::{Change, FileInfo, View};
 use distribution::{Audience, Moment, RequestId, Tracker, TrackerCommand, TrackerConfig, TrackerInput};
@@ -328,7 +329,8 @@ impl TrackerNode {
                 | TrackerCommand::StepDown { .. } => then.push(command),
             }
         }
-        if epoch_used.is_some() || self.disk.volume.is_unflushed() {
+        let must_flush = epoch_used.is_some() || self.disk.volume.is_unflushed();
+        if must_flush && Rule::DurableBeforeSaid.is_kept() {
             self.fuse.point()?;
             if let Some(epoch) = epoch_used {
                 assert!(epoch > self.disk.epoch, "{}: {epoch} after {}", self.id, self.disk.epoch);

@@ -19,7 +19,7 @@ fn the_tracker_crashes_after_it_accepted_a_file_and_before_anybody_heard_of_it()
 }
 
 #[test]
-fn the_tracker_crashes_after_a_change_is_durable_and_before_it_is_told() {
+pub fn the_tracker_crashes_after_a_change_is_durable_and_before_it_is_told() {
     let mut cluster = Cluster::with_torrents(2, &["t1", "t2", "t3"]);
     cluster.broker.faults.rules = vec![Rule::lose(EventKind::FragmentDistributionEnded)];
     let file = cluster.put_random(5);
@@ -48,7 +48,7 @@ fn the_tracker_crashes_between_a_request_and_its_delivery() {
 }
 
 #[test]
-fn a_torrent_crashes_after_the_bytes_are_durable_and_before_it_said_so() {
+pub fn a_torrent_crashes_after_the_bytes_are_durable_and_before_it_said_so() {
     let mut cluster = Cluster::with_torrents(4, &["t1", "t2"]);
     let t1 = client("t1");
     cluster.broker.faults.rules = vec![Rule::lose(EventKind::FragmentDistributionObtained).from(&t1)];

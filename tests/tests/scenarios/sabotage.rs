@@ -6,15 +6,17 @@ use std::panic::catch_unwind;
 use distribution::rules::{Rule, without};
 
 use super::{
-    damage, distribution_failures as failures, join, join_conflicts, log, presence, release, removal,
-    repairs, undeleted,
+    crashes, damage, distribution_failures as failures, join, join_conflicts, log, presence, release,
+    removal, repairs, undeleted,
 };
 
 /// A rule, and what goes wrong without it.
 type Case = (Rule, fn());
 
-const CASES: [Case; 31] = [
+const CASES: [Case; 33] = [
     (Rule::StagedStays, failures::a_lost_obtained_is_said_again_with_the_next_heartbeats),
+    (Rule::DurableBeforeSaid, crashes::the_tracker_crashes_after_a_change_is_durable_and_before_it_is_told),
+    (Rule::DurableBeforeSaid, crashes::a_torrent_crashes_after_the_bytes_are_durable_and_before_it_said_so),
     (Rule::VotesOfRegisteredStarts, failures::an_obtained_of_before_the_disk_was_lost_does_not_count),
     (Rule::ReleaseWhenConfirmed, release::the_bytes_stay_until_every_receiver_has_confirmed_the_change),
     (Rule::OrdersNeedProof, repairs::a_torrent_that_comes_back_in_time_causes_no_repair),
