@@ -32,7 +32,7 @@ impl Catalog for TorrentCatalog<'_> {
         let of_view = self.machine.view().clients().iter().map(|(id, client)| {
             let last_seen = (id == me).then(SystemTime::now);
             let mut status = ServerStatus::registered(id.clone(), client, last_seen);
-            if self.machine.suspects().contains(id) {
+            if self.machine.is_suspect(id) {
                 status.state = ServerState::Suspect;
             }
             status

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
+use distribution::tracker::MemberState;
 use protocol::event::{TorrentEvent, TrackerEvent};
 use protocol::{ClientId, EventKind, Hash, Heard, InstanceId, Limits, Role};
 
@@ -114,6 +115,16 @@ impl Cluster {
                 Kind::Divergent,
                 format!("{known:?} are registered, {registered:?} are there"),
             );
+        }
+        let mut members = tracker.members();
+        if let Some((id, _)) = members.find(|(_, member)| member.state == MemberState::Suspect) {
+            return Unrest::some(Kind::Divergent, format!("the tracker takes {id} for lost"));
+        }
+        for (id, node) in self.torrent_nodes() {
+            let mut suspects = node.running().into_iter().flat_map(|torrent| torrent.suspects());
+            if let Some(suspect) = suspects.find(|suspect| registered.contains(*suspect)) {
+                return Unrest::some(Kind::Divergent, format!("{id} takes {suspect} for lost"));
+            }
         }
         let takers = registered.iter().filter(|id| !tracker.view().is_draining(id)).count();
         let target = tracker.config().copies.target(takers);

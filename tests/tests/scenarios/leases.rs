@@ -39,7 +39,7 @@ fn a_lost_connection_makes_a_torrent_suspect_and_the_end_of_its_lease_unregister
     let mut cluster = Cluster::with_torrents(2, &["t1", "t2", "t3"]);
     cluster.crash("t1");
     cluster.run_for(Duration::from_secs(1));
-    assert!(cluster.torrent("t2").suspects().contains(&client("t1")));
+    assert!(cluster.torrent("t2").is_suspect(&client("t1")));
     assert!(cluster.tracker().view().client(&client("t1")).is_some(), "not yet");
     cluster.put_random(10);
     cluster.run_for(Duration::from_secs(1));
@@ -47,7 +47,7 @@ fn a_lost_connection_makes_a_torrent_suspect_and_the_end_of_its_lease_unregister
     cluster.run_for(Duration::from_secs(10));
     assert_eq!(reasons(&cluster), [UnregisteredReason::LeaseExpired]);
     cluster.settle();
-    assert!(!cluster.torrent("t2").suspects().contains(&client("t1")));
+    assert!(!cluster.torrent("t2").is_suspect(&client("t1")));
 }
 
 #[test]
@@ -56,6 +56,45 @@ fn a_torrent_that_is_silent_without_a_will_loses_its_lease() {
     cluster.torrent_node_mut("t1").crash();
     cluster.run_for(Duration::from_secs(14));
     assert_eq!(reasons(&cluster), [UnregisteredReason::LeaseExpired]);
+}
+
+#[test]
+fn whose_return_a_peer_did_not_hear_of_is_not_taken_for_lost_for_ever() {
+    let mut cluster = Cluster::with_torrents(15, &["t1", "t2", "t3"]);
+    cluster.put_random(6);
+    cluster.settle();
+    cluster.crash("t1");
+    cluster.run_until("t2 knows", |cluster| cluster.torrent("t2").is_suspect(&client("t1")));
+    // It joins again, and the tracker's answer says nothing of who came back before it.
+    cluster.broker.faults.rules =
+        vec![Rule::lose(EventKind::ClientRegistered).to(&client("t2")).nth(Nth::First(1))];
+    cluster.restart("t1");
+    cluster.settle();
+    assert!(!cluster.torrent("t2").is_suspect(&client("t1")));
+}
+
+#[test]
+fn a_goodbye_that_comes_after_the_return_is_forgotten() {
+    let mut cluster = Cluster::with_torrents(16, &["t1", "t2"]);
+    let late = Fate::Delay(Duration::from_secs(30));
+    cluster.broker.faults.rules = vec![Rule::new(late).of(EventKind::ClientGoodbye).to(&client("t2"))];
+    cluster.cut("t1");
+    cluster.connect(&client("t1"));
+    cluster.run_until("it comes", |cluster| cluster.torrent("t2").is_suspect(&client("t1")));
+    cluster.settle();
+    assert!(!cluster.torrent("t2").is_suspect(&client("t1")));
+}
+
+#[test]
+fn who_is_gone_is_suspect_until_it_is_unregistered() {
+    let mut cluster = Cluster::with_torrents(17, &["t1", "t2"]);
+    let is_registered = |cluster: &Cluster| cluster.torrent("t2").view().client(&client("t1")).is_some();
+    cluster.crash("t1");
+    cluster.run_until("t2 knows", |cluster| cluster.torrent("t2").is_suspect(&client("t1")));
+    while is_registered(&cluster) {
+        assert!(cluster.torrent("t2").is_suspect(&client("t1")));
+        cluster.step();
+    }
 }
 
 #[test]

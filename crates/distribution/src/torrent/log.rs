@@ -131,7 +131,7 @@ impl Torrent {
 impl Torrent {
     /// A tracker with a log says itself what becomes of the peer. One that knows only the specification says nothing: its torrents draw
     /// the conclusion themselves (Client Goodbye, step 3).
-    pub(super) fn handle_peer_goodbye(&mut self, client: ClientId) {
+    pub(super) fn handle_peer_goodbye(&mut self, client: ClientId, now: Moment) {
         // Of strangers nothing is remembered.
         if self.view.client(&client).is_none() {
             return;
@@ -139,7 +139,7 @@ impl Torrent {
         let follows =
             self.membership.follows_changes() && !matches!(self.membership, Membership::Asking { .. });
         if self.tracker.has(Feature::Log) || !follows {
-            return self.tracker.peer_said_goodbye(client);
+            return self.tracker.peer_said_goodbye(client, now);
         }
         let change = Change::ClientUnregistered { client };
         if self.view.apply(&change).is_ok() {

@@ -167,7 +167,7 @@ impl Torrent {
                 if let TorrentEvent::ClientGoodbye(_) = event
                     && issuer.client != self.config.client
                 {
-                    self.handle_peer_goodbye(issuer.client);
+                    self.handle_peer_goodbye(issuer.client, now);
                 }
             }
             TorrentInput::Stored { fragment, result } => self.handle_stored(fragment, result, now),
@@ -286,9 +286,14 @@ impl Torrent {
     }
 
     /// Torrents that the bus says are gone and that are still registered: not the first to fetch from.
-    #[must_use]
-    pub const fn suspects(&self) -> &BTreeSet<ClientId> {
+    pub fn suspects(&self) -> impl Iterator<Item = &ClientId> {
         self.tracker.suspects()
+    }
+
+    /// Whether a torrent is one of them.
+    #[must_use]
+    pub fn is_suspect(&self, client: &ClientId) -> bool {
+        self.tracker.is_suspect(client)
     }
 
     /// The fragments in the own store, staged or not, with their sizes in bytes.

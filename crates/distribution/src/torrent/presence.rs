@@ -1,6 +1,6 @@
 //! Which tracker is in charge, and what it speaks.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use protocol::event::{TrackerEnvelope, TrackerEvent, TrackerHello};
@@ -31,18 +31,20 @@ pub struct KnownTracker {
     online: Online,
     features: Features,
     heartbeat: Duration,
+    lease: Duration,
     /// When the tracker in charge last said something.
     last_heard: Moment,
-    suspects: BTreeSet<ClientId>,
+    /// The torrents that said goodbye, or whose Last Will did, and when that was heard.
+    suspects: BTreeMap<ClientId, Moment>,
     endpoints: BTreeSet<EndpointUri>,
 }
 
 impl KnownTracker {
     pub fn remembered(highest: RememberedTracker) -> Self {
-        let heartbeat = Rhythm::default().heartbeat;
+        let Rhythm { heartbeat, lease, .. } = Rhythm::default();
         let (online, features) = (Online::Nobody, Features::NONE);
         let (last_heard, suspects, endpoints) = Default::default();
-        Self { highest, online, features, heartbeat, last_heard, suspects, endpoints }
+        Self { highest, online, features, heartbeat, lease, last_heard, suspects, endpoints }
     }
 
     pub const fn is_online(&self) -> bool {
@@ -62,16 +64,34 @@ impl KnownTracker {
         self.has(Feature::Lease).then_some(self.heartbeat)
     }
 
-    pub const fn suspects(&self) -> &BTreeSet<ClientId> {
-        &self.suspects
+    pub fn suspects(&self) -> impl Iterator<Item = &ClientId> {
+        self.suspects.keys()
     }
 
-    pub fn peer_said_goodbye(&mut self, client: ClientId) {
-        self.suspects.insert(client);
+    pub fn is_suspect(&self, client: &ClientId) -> bool {
+        self.suspects.contains_key(client)
+    }
+
+    pub fn peer_said_goodbye(&mut self, client: ClientId, now: Moment) {
+        self.suspects.insert(client, now);
     }
 
     pub fn peer_changed(&mut self, client: &ClientId) {
         self.suspects.remove(client);
+    }
+
+    /// The tracker is there. Who said goodbye longer ago than a lease, and is registered all the same, has been heard by it since: what told
+    /// of that was lost here, or came before a goodbye that was late.
+    fn reconsider_suspects(&mut self, now: Moment) {
+        let lease = self.lease;
+        self.suspects.retain(|_, since| now.since(*since) < lease);
+    }
+
+    /// What a tracker says of whom it registered is all that is to be known where it has no leases.
+    pub fn is_joined(&mut self) {
+        if !self.has(Feature::Lease) {
+            self.suspects.clear();
+        }
     }
 
     pub fn forget_connection(&mut self) {
@@ -179,12 +199,14 @@ impl Torrent {
         };
         let heartbeat = hello.heartbeat_ms.map_or(Rhythm::default().heartbeat, Duration::from_millis);
         self.tracker.heartbeat = heartbeat.max(SHORTEST_HEARTBEAT);
+        self.tracker.lease = hello.lease_ms.map_or(Rhythm::default().lease, Duration::from_millis);
         self.tracker.endpoints = hello.endpoints.clone().unwrap_or_default();
         self.remember(envelope, hello.copies);
         if is_new || direct {
             self.tracker.suspects.clear();
             self.join_now(now, "the tracker asks for it");
         } else {
+            self.tracker.reconsider_suspects(now);
             self.join_if_idle(now);
         }
     }
