@@ -8,12 +8,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::{env, fs, thread};
 
+use distribution::rules::Rule;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::loopback::own_address;
 use crate::wait::eventually;
 use crate::{binaries, wait};
+
+/// The variable that names the rules which a `sabotaged_tracker` does not keep, separated by commas.
+pub const SWITCHED_OFF: &str = "SWITCHED_OFF";
 
 /// Where the daemons of one test live: their broker, their directories, and what stands before their topics.
 #[derive(Debug)]
@@ -95,6 +99,19 @@ impl Site {
         self.start(binaries::tracker(), name, arguments)
     }
 
+    /// The same where `program` is a `sabotaged_tracker`, which does not keep these rules.
+    ///
+    /// # Panics
+    /// If the program cannot be started.
+    #[must_use]
+    pub fn tracker_without(&self, rules: &[Rule], program: &Path, name: &str, arguments: &[&str]) -> Daemon {
+        let names: Vec<String> = rules.iter().map(|rule| format!("{rule:?}")).collect();
+        let data_directory = self.data_directory(name);
+        let mut command = self.command(program, &data_directory);
+        command.env(SWITCHED_OFF, names.join(",")).args(arguments);
+        Daemon::start(name, &mut command, data_directory)
+    }
+
     /// Starts a torrent with this identifier; its data directory is called the same.
     ///
     /// # Panics
@@ -128,8 +145,13 @@ impl Site {
     }
 
     fn start_in(&self, program: &Path, data_directory: PathBuf, name: &str, arguments: &[&str]) -> Daemon {
+        let mut command = self.command(program, &data_directory);
+        Daemon::start(name, command.args(arguments), data_directory)
+    }
+
+    fn command(&self, program: &Path, data_directory: &Path) -> Command {
         let mut command = Command::new(program);
-        command.arg("--data-dir").arg(&data_directory);
+        command.arg("--data-dir").arg(data_directory);
         let listen = format!("{}:0", own_address());
         let node = self.started.fetch_add(1, Ordering::Relaxed) % self.brokers.len();
         let http = if self.with_http { &listen } else { "off" };
@@ -137,7 +159,7 @@ impl Site {
         if let Some(prefix) = &self.topic_prefix {
             command.args(["--topic-prefix", prefix]);
         }
-        Daemon::start(name, command.args(arguments), data_directory)
+        command
     }
 }
 

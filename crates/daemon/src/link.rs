@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use bus::{Backoff, Delivery, Inbox, Outbox, SessionLost};
+use distribution::rules::Rule;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tracing::warn;
@@ -126,6 +127,7 @@ impl<T: Send + 'static, E: Send + 'static> Link<T, E> {
 
     fn reopen(&mut self) {
         let delay = self.backoff.next_delay(fastrand::u32(..));
+        let delay = if Rule::AttemptsAreSpaced.is_kept() { delay } else { Duration::ZERO };
         let opening = (self.open)();
         self.state = State::Down(tokio::spawn(async move {
             sleep(delay).await;

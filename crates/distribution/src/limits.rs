@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::rules::Rule;
+
 /// Torrents that ask for a fragment besides those that should hold it, so that one that is silent can be replaced at once.
 pub const SPARE_CANDIDATES: usize = 2;
 
@@ -114,6 +116,9 @@ impl TrackerLimits {
     /// How many fragments may be in flight when each addresses `candidates` torrents (fan-in to the tracker is the tight spot).
     #[must_use]
     pub fn window(&self, candidates: usize) -> usize {
+        if !Rule::FewAreUnderWay.is_kept() {
+            return self.fragments_in_flight;
+        }
         let owed = MAX_OWED_EVENTS / (candidates.max(1) * EVENTS_OF_A_CANDIDATE);
         self.fragments_in_flight.min(owed).max(1)
     }

@@ -2,7 +2,10 @@
 //! numbers are those of `docs/reliability.md`; each is asked for where it is kept.
 //!
 //! A rule that nothing depends on is superstition. So with the feature `sabotage`, in test builds, a rule can be switched off for the
-//! calling thread, and a test shows that this is noticed. Without the feature every rule is always kept, and asking costs nothing.
+//! calling thread, or for a whole process, and a test shows that this is noticed. Without the feature every rule is always kept, and
+//! asking costs nothing.
+//!
+//! What a shell keeps is asked for in the shell: for the simulated ones that is said below, for the daemons see [`Rule::OF_DAEMONS`].
 
 /// A rule that can be switched off in test builds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,6 +13,8 @@
 pub enum Rule {
     /// S1: what is accepted again before it was deleted is not deleted.
     NeededAgainStays,
+    /// S2: bytes are stored only if they hash to their name. It is asked for in the simulated shell; the real store has tests of its own.
+    BytesAreChecked,
     /// S3: after *Obtained* a torrent deletes only on an order.
     StagedStays,
     /// S4: a change is durable before it is said. The shells keep it: it is asked for in those of the simulator alone.
@@ -50,12 +55,34 @@ pub enum Rule {
     OlderTrackersAreIgnored,
     /// S16: too few copies are made enough again.
     Repair,
+    /// S17: what becomes stored stays where it was staged. No store of ours has another place: it is asked for in the simulated shell.
+    NothingIsMoved,
+    /// S18: a clock that somebody sets decides nothing. It is asked for in the clock of the simulated shells.
+    MonotonicClock,
     /// S20: what could not be deleted is tried again.
     UndeletedIsTriedAgain,
+    /// Q1: no subscriptions of one client overlap. It is asked for in the simulated shells.
+    SubscriptionsAreDisjoint,
+    /// Q2: what the tracker sends to itself must come back before it is online.
+    ProbesComeBack,
+    /// Q3: the largest packet is tried first.
+    LargestPacketIsTried,
+    /// Q4: few events are under way to anybody.
+    FewAreUnderWay,
+    /// Q5: bytes go to who asked for them where that costs the broker less.
+    BytesToWhoAsked,
+    /// Q7: attempts to connect are further and further apart.
+    AttemptsAreSpaced,
+    /// Q8: whoever is not heard for long is gone.
+    SilentAreGone,
+    /// T1: every tracker has the same client identifier.
+    OneClientId,
     /// T3: a tracker goes on above every one that a torrent has seen.
     AboveEverySeen,
     /// T3: of two trackers the lower one steps down.
     LowerStepsDown,
+    /// T4: a tracker that lost its session looks for another one before it connects again.
+    LooksBeforeItReturns,
     /// T5: a tracker that does not hear itself decides nothing.
     OwnEcho,
     /// T6: a tracker that was overwritten says its hello again.
@@ -65,9 +92,10 @@ pub enum Rule {
 }
 
 impl Rule {
-    /// All of them.
-    pub const ALL: [Self; 27] = [
+    /// Those that the machines and the simulated shells keep.
+    pub const OF_MACHINES: [Self; 34] = [
         Self::NeededAgainStays,
+        Self::BytesAreChecked,
         Self::StagedStays,
         Self::DurableBeforeSaid,
         Self::VotesOfRegisteredStarts,
@@ -88,12 +116,27 @@ impl Rule {
         Self::GapsAreNoticed,
         Self::OlderTrackersAreIgnored,
         Self::Repair,
+        Self::NothingIsMoved,
+        Self::MonotonicClock,
         Self::UndeletedIsTriedAgain,
+        Self::SubscriptionsAreDisjoint,
+        Self::FewAreUnderWay,
+        Self::BytesToWhoAsked,
+        Self::SilentAreGone,
         Self::AboveEverySeen,
         Self::LowerStepsDown,
         Self::OwnEcho,
         Self::HelloIsRepeated,
         Self::GoodbyeOfThisRun,
+    ];
+
+    /// Those that the daemons keep on their way to the broker, which no simulation has.
+    pub const OF_DAEMONS: [Self; 5] = [
+        Self::ProbesComeBack,
+        Self::LargestPacketIsTried,
+        Self::AttemptsAreSpaced,
+        Self::OneClientId,
+        Self::LooksBeforeItReturns,
     ];
 
     /// Whether the rule holds here.
@@ -107,25 +150,43 @@ impl Rule {
     #[cfg(feature = "sabotage")]
     #[must_use]
     pub fn is_kept(self) -> bool {
-        sabotage::OFF.get() & (1 << self as u8) == 0
+        sabotage::is_kept(self)
     }
 }
 
+const _: () = {
+    let listed = Rule::OF_MACHINES.len() + Rule::OF_DAEMONS.len();
+    assert!(listed == Rule::GoodbyeOfThisRun as usize + 1, "each rule is in one of the lists");
+};
+
 #[cfg(feature = "sabotage")]
-pub use sabotage::without;
+pub use sabotage::{switch_off, without};
 
 #[cfg(feature = "sabotage")]
 mod sabotage {
     use std::cell::Cell;
+    use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::Rule;
 
+    /// Switched off in the whole process, a bit for each rule.
+    static OFF_EVERYWHERE: AtomicU64 = AtomicU64::new(0);
+
     thread_local! {
-        pub static OFF: Cell<u32> = const { Cell::new(0) };
+        /// Switched off in this thread.
+        static OFF: Cell<u64> = const { Cell::new(0) };
+    }
+
+    pub(super) fn is_kept(rule: Rule) -> bool {
+        (OFF.get() | OFF_EVERYWHERE.load(Ordering::Relaxed)) & bits(&[rule]) == 0
+    }
+
+    fn bits(rules: &[Rule]) -> u64 {
+        rules.iter().fold(0, |bits, rule| bits | 1 << *rule as u8)
     }
 
     /// Puts the rules back, however the work ended.
-    struct Restore(u32);
+    struct Restore(u64);
 
     impl Drop for Restore {
         fn drop(&mut self) {
@@ -135,8 +196,12 @@ mod sabotage {
 
     /// Does the work with these rules switched off in this thread.
     pub fn without<R>(rules: &[Rule], work: impl FnOnce() -> R) -> R {
-        let off = rules.iter().fold(0, |off, rule| off | 1 << *rule as u8);
-        let _restore = Restore(OFF.replace(off));
+        let _restore = Restore(OFF.replace(bits(rules)));
         work()
+    }
+
+    /// Switches these rules off in this process, for as long as it runs.
+    pub fn switch_off(rules: &[Rule]) {
+        OFF_EVERYWHERE.fetch_or(bits(rules), Ordering::Relaxed);
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bus::{Delivery, Inbox, LossReason, Message, OpenError, Outbox, SessionLost, SessionOptions};
 use daemon::config::Common;
 use daemon::link::Session;
+use distribution::rules::Rule;
 use protocol::event::{TrackerEnvelope, TrackerGoodbye, TrackerHello};
 use protocol::limits::delivered_event_bytes;
 use protocol::{ClientId, Epoch, EventId, EventKind, InstanceId, encode_tracker};
@@ -134,7 +135,11 @@ impl Connector {
         let NextEpoch { epoch, instance, others_decided } = next;
         let topics = &self.common.topics;
         let me = topics.tracker_client_id();
-        let mut options = SessionOptions::new(self.common.broker.clone(), me.as_str());
+        let mut client_id = me.to_string();
+        if !Rule::OneClientId.is_kept() {
+            client_id = format!("{client_id}-{instance}");
+        }
+        let mut options = SessionOptions::new(self.common.broker.clone(), &client_id);
         options.subscriptions = topics.tracker_subscriptions(self.require_direct);
         options.max_packet_bytes = self.common.limits.max_event_bytes + (64 << 10);
         options.ca_file.clone_from(&self.common.broker_ca);
@@ -159,6 +164,9 @@ impl Connector {
         inbox: &mut Inbox,
         me: &ClientId,
     ) -> Result<VecDeque<Delivery>, ConnectError> {
+        if !Rule::LargestPacketIsTried.is_kept() {
+            return Ok(VecDeque::new());
+        }
         let topic = self.common.topics.direct(EventKind::TrackerHello, me);
         let size_bytes =
             usize::try_from(delivered_event_bytes(self.fragment_size_bytes)).unwrap_or(usize::MAX);

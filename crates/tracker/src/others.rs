@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bus::{Backoff, Delivery, Inbox, Message, Outbox, SessionOptions};
 use daemon::config::Common;
+use distribution::rules::Rule;
 use protocol::event::TrackerEvent;
 use protocol::{ClientId, Epoch, EventKind, Heard, InstanceId, decode};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -36,9 +37,10 @@ pub enum OtherTracker {
 }
 
 impl OtherTracker {
-    /// The start may replace or await another tracker; after a lost connection one that has taken over is respected, or awaited.
-    pub(crate) const fn once_in_charge(self) -> Self {
+    /// The start may replace or await another tracker; after a lost connection one that has taken over is respected, or awaited (T4).
+    pub(crate) fn once_in_charge(self) -> Self {
         match self {
+            _ if !Rule::LooksBeforeItReturns.is_kept() => Self::Replace,
             Self::Respect | Self::Replace => Self::Respect,
             Self::Await | Self::AwaitReturn => Self::Await,
         }
@@ -92,7 +94,7 @@ impl Connector {
         let mut seen = Seen::default();
         let swallowed =
             || ConnectError::Swallowed { what: "an event", topic: probe_topic.clone(), size_bytes: 100 };
-        loop {
+        while Rule::ProbesComeBack.is_kept() {
             let delivery = timeout(ECHO, inbox.recv()).await.map_err(|_| swallowed())??;
             if delivery.topic == probe_topic {
                 break;

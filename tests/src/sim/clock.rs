@@ -1,6 +1,9 @@
-//! The monotonic clock of one process, which goes a little too fast or too slow (S18).
+//! The monotonic clock of one process, which goes a little too fast or too slow, and the wall clock that somebody sets (S18).
+
+use std::time::Duration;
 
 use distribution::Moment;
+use distribution::rules::Rule;
 
 /// Parts of a clock's rate.
 const PER_MILLE: i64 = 1000;
@@ -9,6 +12,8 @@ const PER_MILLE: i64 = 1000;
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Clock {
     drift_per_mille: i64,
+    /// How far the wall clock was set back.
+    set_back: Duration,
 }
 
 impl Clock {
@@ -19,12 +24,28 @@ impl Clock {
     #[must_use]
     pub fn drifting(drift_per_mille: i64) -> Self {
         assert!(drift_per_mille > -PER_MILLE, "a clock goes forward");
-        Self { drift_per_mille }
+        Self { drift_per_mille, ..Self::default() }
+    }
+
+    /// The same on a machine whose wall clock is set back by this, now. A process that goes by the monotonic clock does not see it.
+    #[must_use]
+    pub fn set_back(self, by: Duration) -> Self {
+        Self { set_back: self.set_back + by, ..self }
+    }
+
+    /// By how many milliseconds the process takes it to be too early.
+    fn seen_back(self) -> u64 {
+        let seen = if Rule::MonotonicClock.is_kept() { Duration::ZERO } else { self.set_back };
+        u64::try_from(seen.as_millis()).unwrap_or(u64::MAX)
     }
 
     /// What it shows.
     #[must_use]
     pub fn local(self, now: Moment) -> Moment {
+        Moment(self.drifted(now).0.saturating_sub(self.seen_back()))
+    }
+
+    fn drifted(self, now: Moment) -> Moment {
         if self.drift_per_mille == 0 {
             return now;
         }
@@ -35,6 +56,7 @@ impl Clock {
     /// When it shows that, or later, for the first time.
     #[must_use]
     pub fn global(self, local: Moment) -> Moment {
+        let local = Moment(local.0.saturating_add(self.seen_back()));
         if self.drift_per_mille == 0 {
             return local;
         }

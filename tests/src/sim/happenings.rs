@@ -1,5 +1,7 @@
 //! What happens to participants: they connect, are cut off, stop, fall, start again, and their disks decay.
 
+use std::time::Duration;
+
 use protocol::{ClientId, Hash};
 
 use super::broker::Publication;
@@ -21,6 +23,12 @@ impl Cluster {
 
     /// Gives a participant a clock of its own. Before it starts: no clock jumps.
     pub fn set_clock(&mut self, id: &ClientId, clock: Clock) {
+        self.clocks.insert(id.clone(), clock);
+    }
+
+    /// Somebody sets the wall clock of a participant's machine back.
+    pub fn set_wall_clock_back(&mut self, id: &ClientId, by: Duration) {
+        let clock = self.clock(id).set_back(by);
         self.clocks.insert(id.clone(), clock);
     }
 

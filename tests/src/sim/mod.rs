@@ -32,7 +32,7 @@ mod torrent_node;
 mod tracker_node;
 mod volume;
 
-pub use broker::{Broker, Message, Order, Profile, Publication};
+pub use broker::{Broker, MOSQUITTO, Message, NATS, Order, Profile, Publication};
 pub use checks::Unrest;
 pub use clock::Clock;
 pub use cluster::{Cluster, FRAGMENT_SIZE_BYTES, client, tracker_config};

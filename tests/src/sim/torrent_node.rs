@@ -22,7 +22,7 @@ use uuid::Uuid;
 use super::broker::Publication;
 use super::fuse::{Blown, Fuse};
 use super::rng::Rng;
-use super::tracker_node::is_checked_in_full;
+use super::tracker_node::{is_checked_in_full, with_overlap};
 use super::volume::Volume;
 
 /// How the disk behaves when a fragment is written.
@@ -199,7 +199,7 @@ impl TorrentNode {
     /// What it subscribes to.
     #[must_use]
     pub fn subscriptions(&self) -> Vec<String> {
-        self.topics.torrent_subscriptions(&self.id)
+        with_overlap(self.topics.torrent_subscriptions(&self.id))
     }
 
     /// Its Last Will.
@@ -273,7 +273,7 @@ impl TorrentNode {
         };
         let Write { fragment, data, .. } = self.under_way.remove(place);
         let (volume, size_bytes) = (&mut self.disk.volume, data.len() as u64);
-        let result = if Hash::of(&data) != fragment {
+        let result = if Hash::of(&data) != fragment && Rule::BytesAreChecked.is_kept() {
             Err("the bytes do not match the hash".to_owned())
         } else {
             let is_stored = match self.writes {
@@ -320,7 +320,10 @@ impl TorrentNode {
         let (mut to_say, mut must_flush) = (Vec::new(), false);
         for command in commands {
             match command {
-                TorrentCommand::Persist { changes, revision } => self.write(changes, revision),
+                TorrentCommand::Persist { changes, revision } => {
+                    self.move_stored(&changes)?;
+                    self.write(changes, revision);
+                }
                 TorrentCommand::RememberTracker { tracker } => {
                     self.fuse.point()?;
                     self.remember(tracker);
@@ -359,6 +362,24 @@ impl TorrentNode {
             let topic = if direct { self.topics.direct(kind, &self.id) } else { self.topics.shared(kind) };
             let payload = protocol::encode_torrent(&envelope, &event);
             said.push(Publication { topic, payload, retain: false });
+        }
+        Ok(())
+    }
+
+    /// What no longer is staged stays where it is (S17). Without that rule it is taken from there and put elsewhere.
+    fn move_stored(&mut self, changes: &[Change]) -> Result<(), Blown> {
+        if Rule::NothingIsMoved.is_kept() {
+            return Ok(());
+        }
+        for change in changes {
+            if let Change::FragmentDistributed { hash, receivers, .. } = change
+                && receivers.contains(&self.id)
+                && let Some(data) = self.disk.volume.fragments.get(hash).cloned()
+            {
+                self.disk.volume.delete(&[*hash], false);
+                self.fuse.point()?;
+                self.disk.volume.put(*hash, data);
+            }
         }
         Ok(())
     }

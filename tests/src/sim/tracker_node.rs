@@ -149,7 +149,7 @@ impl TrackerNode {
     /// What it subscribes to.
     #[must_use]
     pub fn subscriptions(&self) -> Vec<String> {
-        self.topics.tracker_subscriptions(self.config.require_direct)
+        with_overlap(self.topics.tracker_subscriptions(self.config.require_direct))
     }
 
     /// A new epoch above every one seen, durable, and a new instance: what a connection begins with.
@@ -426,6 +426,14 @@ impl TrackerNode {
             assert!(mine == persisted, "{}: what was persisted does not reproduce the view", self.id);
         }
     }
+}
+
+/// These subscriptions, of which no two fit the same topic (Q1). Without that rule there is one more, which fits all.
+pub(super) fn with_overlap(mut subscriptions: Vec<String>) -> Vec<String> {
+    if !Rule::SubscriptionsAreDisjoint.is_kept() {
+        subscriptions.push("#".to_owned());
+    }
+    subscriptions
 }
 
 fn topic(topics: &Topics, kind: EventKind, to: &Audience) -> String {

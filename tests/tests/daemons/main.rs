@@ -22,6 +22,7 @@ mod metrics;
 mod odd_files;
 mod one_tracker;
 mod recovery;
+mod sabotage;
 mod spec_only;
 mod startup;
 mod supervised;

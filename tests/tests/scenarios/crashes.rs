@@ -64,6 +64,23 @@ pub fn a_torrent_crashes_after_the_bytes_are_durable_and_before_it_said_so() {
 }
 
 #[test]
+pub fn wherever_a_torrent_crashes_it_has_what_it_said_it_had() {
+    for others in 0..12 {
+        let mut cluster = Cluster::with_torrents(14, &["t1", "t2"]);
+        let file = cluster.put_random(2);
+        cluster
+            .run_until("t1 has said so", |cluster| cluster.said(EventKind::FragmentDistributionObtained) > 0);
+        cluster.torrent_node_mut("t1").fuse.arm(others);
+        cluster.run_until("t1 has crashed", |cluster| !cluster.fallen.is_empty());
+        cluster.restart("t1");
+        cluster.settle();
+        assert_eq!(cluster.tracker().view().fewest_holders(&file), Some(2));
+        let delivered = cluster.said(EventKind::FragmentDistributionDelivered);
+        assert_eq!(delivered, 2, "nothing need come again after a crash at point {others}");
+    }
+}
+
+#[test]
 fn a_torrent_crashes_while_it_writes() {
     let mut cluster = Cluster::with_torrents(5, &["t1", "t2"]);
     cluster.torrent_node_mut("t1").writes = Writes::Within(Duration::from_secs(3));

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use distribution::Copies;
 use distribution::limits::{SPARE_CANDIDATES, TrackerLimits};
-use mds_tests::sim::{Cluster, Content, FRAGMENT_SIZE_BYTES, Outcome, tracker_config};
+use distribution::{Copies, TrackerConfig};
+use mds_tests::sim::{Cluster, Content, FRAGMENT_SIZE_BYTES, MOSQUITTO, Outcome, tracker_config};
 use protocol::event::{TorrentEvent, TrackerEvent};
 use protocol::{EventKind, Heard};
 
@@ -83,6 +83,22 @@ fn many_fragments_are_in_flight_at_once_but_not_too_many() {
 }
 
 #[test]
+pub fn a_broker_that_keeps_a_thousand_messages_for_a_subscriber_drops_none() {
+    let mut cluster = Cluster::new(13);
+    cluster.broker.behave(MOSQUITTO);
+    let mut config = TrackerConfig { copies: "3".parse().unwrap(), ..tracker_config() };
+    config.limits.fragments_in_flight = 1000;
+    cluster.start_tracker(config);
+    for torrent in ["t1", "t2", "t3", "t4", "t5", "t6"] {
+        cluster.start_torrent(torrent);
+    }
+    cluster.settle();
+    cluster.put_random(1000);
+    cluster.settle();
+    assert_eq!(cluster.broker.overflowed, 0);
+}
+
+#[test]
 fn a_file_of_any_length_is_distributed() {
     let mut cluster = Cluster::with_torrents(5, &["t1", "t2", "t3"]);
     let size = usize::try_from(FRAGMENT_SIZE_BYTES).unwrap();
@@ -158,7 +174,7 @@ fn a_file_too_large_for_one_event_is_refused() {
 }
 
 #[test]
-fn the_bytes_go_to_few_receivers_directly_and_to_many_at_once() {
+pub fn the_bytes_go_to_few_receivers_directly_and_to_many_at_once() {
     for (torrents, direct) in [(&["t1", "t2"][..], false), (&["t1", "t2", "t3", "t4", "t5", "t6"], true)] {
         let mut cluster = Cluster::with_torrents(11, torrents);
         cluster.put_random(1);

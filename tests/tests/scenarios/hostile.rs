@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use distribution::torrent::Notice;
-use mds_tests::sim::{Cluster, Publication, client};
+use mds_tests::sim::{Cluster, Nth, Publication, Rule, client};
+use protocol::event::TrackerEvent;
 use protocol::hostile::payloads;
+use protocol::{EventKind, Hash, Heard};
 
 fn publication((topic, payload): (String, Vec<u8>)) -> Publication {
     Publication { topic, payload: payload.into(), retain: false }
@@ -31,6 +33,36 @@ fn hostile_payloads_in_the_middle_of_work_change_nothing_and_work_goes_on() {
     assert_eq!(cluster.tracker_node().stepped_down, None);
     for torrent in ["t1", "t2", "t3"] {
         assert_eq!(cluster.torrent_node(torrent).notices, [Notice::Registered], "nobody had to join again");
+    }
+}
+
+#[test]
+pub fn bytes_that_do_not_hash_to_their_name_are_not_stored() {
+    let mut cluster = Cluster::with_torrents(3, &["t1", "t2"]);
+    cluster.broker.faults.rules =
+        vec![Rule::lose(EventKind::FragmentDistributionDelivered).nth(Nth::First(2))];
+    let file = cluster.put_random(1);
+    cluster
+        .run_until("it is on its way", |cluster| cluster.said(EventKind::FragmentDistributionDelivered) > 0);
+    let (envelope, mut delivered) = cluster
+        .heard()
+        .find_map(|(_, heard)| match heard {
+            Heard::Tracker { envelope, event: TrackerEvent::FragmentDistributionDelivered(body), .. } => {
+                Some((envelope, body))
+            }
+            Heard::Tracker { .. } | Heard::Torrent { .. } => None,
+        })
+        .unwrap();
+    delivered.data = vec![0; delivered.data.len()].into();
+    let payload = protocol::encode_tracker(&envelope, &delivered.into());
+    let topic = cluster.topics().shared(EventKind::FragmentDistributionDelivered);
+    cluster.publish(&client("mallory"), vec![Publication { topic, payload, retain: false }]);
+    cluster.settle();
+    assert_eq!(cluster.tracker().view().fewest_holders(&file), Some(2));
+    for torrent in ["t1", "t2"] {
+        for (hash, data) in &cluster.torrent_node(torrent).disk.volume.fragments {
+            assert_eq!(Hash::of(data), *hash, "{torrent}");
+        }
     }
 }
 

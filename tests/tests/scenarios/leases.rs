@@ -51,7 +51,18 @@ fn a_lost_connection_makes_a_torrent_suspect_and_the_end_of_its_lease_unregister
 }
 
 #[test]
-fn a_torrent_that_is_silent_without_a_will_loses_its_lease() {
+pub fn a_wall_clock_that_is_set_back_prolongs_no_lease() {
+    let mut cluster = Cluster::with_torrents(14, &["t1", "t2"]);
+    cluster.run_for(Duration::from_secs(200));
+    let tracker = cluster.tracker_id();
+    cluster.set_wall_clock_back(&tracker, Duration::from_secs(100));
+    cluster.torrent_node_mut("t1").crash();
+    cluster.run_for(Duration::from_secs(14));
+    assert_eq!(reasons(&cluster), [UnregisteredReason::LeaseExpired]);
+}
+
+#[test]
+pub fn a_torrent_that_is_silent_without_a_will_loses_its_lease() {
     let mut cluster = Cluster::with_torrents(3, &["t1", "t2"]);
     cluster.torrent_node_mut("t1").crash();
     cluster.run_for(Duration::from_secs(14));

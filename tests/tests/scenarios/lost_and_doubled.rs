@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mds_tests::sim::{Cluster, Fate, Nth, Order, Rule, client};
+use mds_tests::sim::{Cluster, Fate, NATS, Nth, Order, Rule, client, tracker_config};
 use protocol::EventKind;
 
 /// A life with everything in it: torrents that join, leave and crash, files before, between and after.
@@ -58,6 +58,17 @@ fn everything_is_doubled() {
         cluster.broker.faults.rules = vec![doubled];
         a_day(&mut cluster);
     }
+}
+
+#[test]
+pub fn nobody_hears_twice_what_two_of_its_subscriptions_would_fit() {
+    let mut cluster = Cluster::new(8);
+    cluster.broker.behave(NATS);
+    cluster.start_tracker(tracker_config());
+    cluster.start_torrent("t1");
+    cluster.start_torrent("t2");
+    a_day(&mut cluster);
+    assert_eq!(cluster.broker.overlapped, 0);
 }
 
 #[test]

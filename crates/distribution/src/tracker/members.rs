@@ -264,6 +264,9 @@ impl Tracker {
     }
 
     pub(super) fn poll_leases(&mut self, now: Moment) {
+        if !Rule::SilentAreGone.is_kept() {
+            return;
+        }
         let lease = self.config.rhythm.lease;
         let ended =
             |member: &Member| member.is_in() && member.sends_heartbeats() && member.last_heard + lease <= now;

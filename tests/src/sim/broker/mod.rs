@@ -45,6 +45,8 @@ pub struct Broker {
     pub latency: Duration,
     /// Copies lost because too many waited for a subscriber.
     pub overflowed: u64,
+    /// Messages of which a subscriber got several copies because several of its subscriptions fit.
+    pub overlapped: u64,
 }
 
 impl Broker {
@@ -62,6 +64,7 @@ impl Broker {
             order: IDEAL.order,
             latency: Duration::from_millis(2),
             overflowed: 0,
+            overlapped: 0,
         }
     }
 
@@ -209,6 +212,7 @@ impl Broker {
         for (to, session) in &mut self.sessions {
             let fitting = session.fitting(&message.topic);
             let copies = if self.profile.copies_overlapping { fitting } else { fitting.min(1) };
+            self.overlapped += u64::from(copies > 1);
             for _ in 0..copies {
                 let fate = kind.map_or(Fate::Arrive, |kind| self.faults.fate(kind, from, to, rng));
                 let ready = now + rng.wait(self.latency);

@@ -141,7 +141,8 @@ impl Tracker {
         };
         let shared_cost = 1 + self.members.registered_count();
         let direct_cost = 2 * receivers.len();
-        if direct_cost <= shared_cost && receivers.iter().all(has_own_topic) {
+        let is_cheaper = direct_cost <= shared_cost && Rule::BytesToWhoAsked.is_kept();
+        if is_cheaper && receivers.iter().all(has_own_topic) {
             receivers.iter().cloned().map(Audience::One).collect()
         } else {
             vec![Audience::All]
