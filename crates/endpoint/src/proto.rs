@@ -1,4 +1,5 @@
-//! The messages and services of `proto/`, generated when the crate is built.
+//! The messages and services of `proto/`. What is generated from there is checked in: a test holds the two together, and writes it anew
+//! where `proto/` was changed (`MDS_UPDATE_GOLDEN=1 cargo test -p endpoint --test generated`).
 //!
 //! Digests in them are text in one form, [`digest_text`]; whatever comes in is read with [`parse_digest`].
 
@@ -11,22 +12,22 @@ pub use generated::*;
 
 #[allow(missing_docs, clippy::pedantic, clippy::wildcard_enum_match_arm, reason = "generated code")]
 mod generated {
-    tonic::include_proto!("mds.v1");
+    include!("generated/mds.v1.rs");
 }
 
 /// `google.bytestream.ByteStream`, for clients that know it and not ours.
 #[allow(missing_docs, clippy::pedantic, clippy::wildcard_enum_match_arm, reason = "generated code")]
 pub mod bytestream {
-    tonic::include_proto!("google.bytestream");
+    include!("generated/google.bytestream.rs");
 }
 
 /// The compiled `proto/`, with everything that it imports, as reflection serves it.
-pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+pub const DESCRIPTORS: &[u8] = include_bytes!("generated/descriptors.bin");
 
 /// Every method of every service in [`DESCRIPTORS`], as `package.Service/Method`.
 #[must_use]
 pub fn methods() -> Vec<String> {
-    // They are made by the build.
+    // They are generated, and tried by a test.
     let files = FileDescriptorSet::decode(DESCRIPTORS).unwrap_or_default().file;
     let mut methods = Vec::new();
     for file in &files {
