@@ -30,10 +30,7 @@ fn the_generated_code_is_that_of_the_proto_files() {
             fs::write(kept.join(name), &made).unwrap();
         }
         let is_kept = fs::read(kept.join(name)).is_ok_and(|kept| kept == made);
-        assert!(
-            is_kept,
-            "src/generated/{name} is not what proto/ says: run again with MDS_UPDATE_GOLDEN=1"
-        );
+        assert!(is_kept, "src/generated/{name} is not what proto/ says: run again with MDS_UPDATE_GOLDEN=1");
     }
 }
 

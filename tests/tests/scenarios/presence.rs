@@ -162,6 +162,7 @@ pub fn a_second_tracker_of_a_lower_epoch_is_overruled() {
     cluster.cut("tracker");
     cluster.connect(&cluster.tracker_id());
     cluster.settle();
+    let told = cluster.torrent_node("t1").notices.len();
     let second = client("tracker-2");
     let mut node = TrackerNode::new(&second, cluster.topics(), tracker_config());
     node.start(&mut cluster.rng);
@@ -176,6 +177,7 @@ pub fn a_second_tracker_of_a_lower_epoch_is_overruled() {
     assert!(stepped_down);
     assert_eq!(cluster.tracker_node().stepped_down, None);
     assert!(cluster.torrent("t1").is_registered());
+    assert_eq!(cluster.torrent_node("t1").notices.len(), told, "it did not listen to it, nor join again");
 }
 
 #[test]
