@@ -9,6 +9,8 @@ use std::future::Future;
 use std::io;
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
@@ -187,4 +189,10 @@ async fn follow(health: HealthReporter, name: &'static str, mut condition: watch
             return;
         }
     }
+}
+
+/// Comes when `ending` is true, or its sender is gone.
+fn end_of(ending: &watch::Receiver<bool>) -> BoxFuture<'static, ()> {
+    let mut ending = ending.clone();
+    async move { drop(ending.wait_for(|is_ending| *is_ending).await) }.boxed()
 }

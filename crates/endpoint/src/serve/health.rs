@@ -8,6 +8,8 @@ use tonic_health::pb::health_server::Health;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tonic_health::server::{HealthReporter, HealthService};
 
+use super::end_of;
+
 /// The implementation of `grpc.health.v1.Health`.
 #[derive(Debug)]
 pub struct EndingHealth {
@@ -38,17 +40,16 @@ impl Health for EndingHealth {
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         let told = self.health.watch(request).await?.into_inner();
-        let mut ending = self.ending.clone();
-        let end = async move { drop(ending.wait_for(|is_ending| *is_ending).await) };
         let last = HealthCheckResponse { status: ServingStatus::NotServing.into() };
         // Whether the stream still came to tell the last status is a matter of chance: it is told in any case, and once.
         let mut before = None;
-        let changes = told.take_until(Box::pin(end)).chain(stream::iter([Ok(last)])).filter(move |told| {
-            let status = told.as_ref().ok().map(|told| told.status);
-            let is_new = status != before;
-            before = status;
-            std::future::ready(is_new)
-        });
+        let changes =
+            told.take_until(end_of(&self.ending)).chain(stream::iter([Ok(last)])).filter(move |told| {
+                let status = told.as_ref().ok().map(|told| told.status);
+                let is_new = status != before;
+                before = status;
+                std::future::ready(is_new)
+            });
         Ok(Response::new(changes.boxed()))
     }
 }

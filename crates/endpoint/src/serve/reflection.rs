@@ -16,6 +16,7 @@ use tonic::server::NamedService;
 use tonic::service::RoutesBuilder;
 use tonic_reflection::server::{Builder, Error};
 
+use super::end_of;
 use crate::proto::DESCRIPTORS;
 
 /// Adds `grpc.reflection.v1` and `v1alpha`. Once `ending` is true, or its sender is gone, both take every stream of questions for
@@ -59,9 +60,8 @@ where
     }
 
     fn call(&mut self, request: http::Request<Body>) -> S::Future {
-        let mut ending = self.ending.clone();
-        let end = async move { drop(ending.wait_for(|is_ending| *is_ending).await) };
-        self.service.call(request.map(|body| Body::new(EndingBody { body, end: Some(end.boxed()) })))
+        let end = Some(end_of(&self.ending));
+        self.service.call(request.map(|body| Body::new(EndingBody { body, end })))
     }
 }
 
