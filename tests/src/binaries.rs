@@ -26,7 +26,7 @@ pub fn tracker() -> &'static Path {
 /// The `torrent` daemon.
 ///
 /// # Panics
-/// As [`tracker`].
+/// As [`tracker()`].
 #[must_use]
 pub fn torrent() -> &'static Path {
     program("torrent")
@@ -35,7 +35,7 @@ pub fn torrent() -> &'static Path {
 /// The `mds` tool.
 ///
 /// # Panics
-/// As [`tracker`].
+/// As [`tracker()`].
 #[must_use]
 pub fn mds() -> &'static Path {
     program("mds")

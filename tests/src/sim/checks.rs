@@ -80,6 +80,9 @@ impl Cluster {
             if !torrent.is_registered() {
                 return Unrest::some(Kind::Divergent, format!("{id} is not registered"));
             }
+            if !torrent.tracker_is_online() {
+                return Unrest::some(Kind::Divergent, format!("{id} takes the tracker for gone"));
+            }
             if torrent.view() != tracker.view() {
                 return Unrest::some(Kind::Divergent, format!("the view of {id} is another"));
             }
@@ -145,6 +148,19 @@ impl Cluster {
             return Unrest::some(Kind::UnderReplicated, format!("{hash:?} lacks a copy"));
         }
         let own = &self.tracker_node().disk.volume.fragments;
+        let is_lost = |hash: &Hash| {
+            tracker.view().is_in_a_file(hash)
+                && tracker.view().holder_count(hash) == 0
+                && !own.contains_key(hash)
+        };
+        let lost = tracker.view().fragments().filter(|(hash, _)| is_lost(hash)).count();
+        if !degraded && tracker.repairs_pending() > lost {
+            let pending = tracker.repairs_pending();
+            return Unrest::some(
+                Kind::Leaked,
+                format!("{pending} repairs wait, and {lost} fragments are lost"),
+            );
+        }
         if !degraded && !own.is_empty() {
             return Unrest::some(Kind::Leaked, "the tracker keeps bytes".into());
         }

@@ -402,6 +402,22 @@ fn a_torrent_whose_tracker_ended_without_a_goodbye_goes_over_to_one_that_says_he
 }
 
 #[test]
+fn a_tracker_that_is_silent_for_long_is_not_online() {
+    let mut cluster = Cluster::with_torrents(21, &["t1"]);
+    assert!(cluster.torrent("t1").tracker_is_online());
+    cluster.broker.faults.rules = vec![Rule::lose(EventKind::TrackerGoodbye)];
+    cluster.crash("tracker");
+    cluster.run_for(Duration::from_secs(20));
+    assert!(cluster.torrent("t1").tracker_is_online(), "nobody said that it is gone");
+    cluster.run_for(Duration::from_secs(20));
+    assert!(!cluster.torrent("t1").tracker_is_online());
+    cluster.broker.faults.rules.clear();
+    cluster.restart("tracker");
+    cluster.settle();
+    assert!(cluster.torrent("t1").tracker_is_online());
+}
+
+#[test]
 pub fn a_hello_that_another_tracker_overwrote_is_said_again_at_once() {
     let mut cluster = Cluster::with_torrents(29, &["t1"]);
     let id = cluster.tracker_id();

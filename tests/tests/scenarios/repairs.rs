@@ -166,6 +166,31 @@ fn with_nobody_left_to_take_a_copy_nothing_is_fetched_until_somebody_comes() {
 }
 
 #[test]
+fn what_everybody_had_lost_is_repaired_like_all_else_once_it_was_uploaded_again() {
+    let mut cluster = Cluster::with_torrents(23, &["t1", "t2", "t3", "t4", "t5"]);
+    let bytes = cluster.rng.content(1000);
+    let file = cluster.put(bytes.clone());
+    cluster.settle();
+    let holders = |cluster: &Cluster| -> Vec<ClientId> {
+        let fragment = cluster.tracker().view().file(&file).unwrap().fragments[0];
+        cluster.tracker().view().holders(&fragment).cloned().collect()
+    };
+    for holder in holders(&cluster) {
+        cluster.crash(holder.as_str());
+    }
+    cluster.run_for(LONG_ENOUGH);
+    assert_eq!(cluster.tracker().repairs_pending(), 1, "nobody has it");
+    assert_eq!(cluster.put(bytes), file);
+    cluster.settle();
+    assert_eq!(cluster.tracker().repairs_pending(), 0);
+    let holder = holders(&cluster).pop().unwrap();
+    cluster.crash(holder.as_str());
+    cluster.run_for(LONG_ENOUGH);
+    cluster.settle();
+    assert_eq!(fewest(&cluster, &file), 2);
+}
+
+#[test]
 fn with_a_copy_everywhere_a_torrent_that_comes_gets_everything() {
     let config = distribution::TrackerConfig { copies: distribution::Copies::All, ..tracker_config() };
     let mut cluster = Cluster::new(9);

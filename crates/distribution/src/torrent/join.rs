@@ -235,7 +235,7 @@ impl Torrent {
             let next_heartbeat = self.tracker.heartbeat().map(|_| now);
             self.membership = Membership::Registered { request, next_heartbeat };
             self.remember_registration(envelope);
-            self.tracker.is_joined();
+            self.tracker.joined();
             self.holdings.confirm_listed();
             self.notices.push_back(Notice::Registered);
             if self.holdings.is_overstated() {

@@ -157,7 +157,7 @@ impl Torrent {
             TorrentInput::ConnectionLost => self.handle_connection_lost(),
             TorrentInput::Heard(Heard::Tracker { envelope, direct, event }) => {
                 if self.is_in_charge(&envelope, &event) {
-                    self.tracker.is_heard(now);
+                    self.tracker.heard(now);
                     self.handle_tracker(&envelope, direct, event, now);
                 } else {
                     self.handle_lower_tracker(&event, now);
@@ -209,6 +209,7 @@ impl Torrent {
         self.poll_join(now);
         self.poll_log(now);
         self.poll_lease(now);
+        self.poll_tracker_silence(now);
         self.poll_undeleted(now);
         self.holdings.expire_reservations(now);
     }
@@ -217,7 +218,7 @@ impl Torrent {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Moment> {
         let gap = self.log.gap_deadline(&self.config.limits);
-        let own = [self.holdings.next_expiry(), self.undeleted.next_due()];
+        let own = [self.holdings.next_expiry(), self.undeleted.next_due(), self.tracker_silence_deadline()];
         [self.membership.deadline(), gap].into_iter().chain(own).flatten().min()
     }
 

@@ -9,7 +9,7 @@ use protocol::{ClientId, EndpointUri, Epoch, Feature, Features, InstanceId};
 use super::{RememberedTracker, Torrent};
 use crate::command::TorrentCommand;
 use crate::copies::Copies;
-use crate::limits::Rhythm;
+use crate::limits::{Rhythm, TorrentLimits};
 use crate::rules::Rule;
 use crate::time::Moment;
 
@@ -34,6 +34,8 @@ pub struct KnownTracker {
     lease: Duration,
     /// When the tracker in charge last said something.
     last_heard: Moment,
+    /// Whether that was too long ago for one that repeats its hello.
+    is_silent: bool,
     /// The torrents that said goodbye, or whose Last Will did, and when that was heard.
     suspects: BTreeMap<ClientId, Moment>,
     endpoints: BTreeSet<EndpointUri>,
@@ -44,11 +46,17 @@ impl KnownTracker {
         let Rhythm { heartbeat, lease, .. } = Rhythm::default();
         let (online, features) = (Online::Nobody, Features::NONE);
         let (last_heard, suspects, endpoints) = Default::default();
-        Self { highest, online, features, heartbeat, lease, last_heard, suspects, endpoints }
+        let is_silent = false;
+        Self { highest, online, features, heartbeat, lease, last_heard, is_silent, suspects, endpoints }
     }
 
+    /// Whether it is there, as far as was heard. One that numbers its starts repeats its hello, and is gone when it does not.
     pub const fn is_online(&self) -> bool {
-        !matches!(self.online, Online::Nobody)
+        match self.online {
+            Online::Nobody => false,
+            Online::Numbered => !self.is_silent,
+            Online::SpecOnly => true,
+        }
     }
 
     pub const fn has(&self, feature: Feature) -> bool {
@@ -80,15 +88,15 @@ impl KnownTracker {
         self.suspects.remove(client);
     }
 
-    /// The tracker is there. Who said goodbye longer ago than a lease, and is registered all the same, has been heard by it since: what told
-    /// of that was lost here, or came before a goodbye that was late.
+    /// The tracker is there, and the view is its own. Who said goodbye longer ago than a lease, and is registered all the same, has been heard
+    /// by it since: what told of that was lost here, or came before a goodbye that was late.
     fn reconsider_suspects(&mut self, now: Moment) {
         let lease = self.lease;
         self.suspects.retain(|_, since| now.since(*since) < lease);
     }
 
-    /// What a tracker says of whom it registered is all that is to be known where it has no leases.
-    pub fn is_joined(&mut self) {
+    /// The torrent is registered. What a tracker without leases says of whom it registered is all that is to be known of peers.
+    pub fn joined(&mut self) {
         if !self.has(Feature::Lease) {
             self.suspects.clear();
         }
@@ -110,8 +118,15 @@ impl KnownTracker {
     }
 
     /// The tracker in charge says something.
-    pub fn is_heard(&mut self, now: Moment) {
+    pub fn heard(&mut self, now: Moment) {
         self.last_heard = now;
+        self.is_silent = false;
+    }
+
+    /// When it counts as gone, if nothing is heard of it before.
+    fn silence_deadline(&self, limits: &TorrentLimits) -> Option<Moment> {
+        let is_awaited = self.online == Online::Numbered && !self.is_silent;
+        is_awaited.then(|| self.last_heard + limits.tracker_silence)
     }
 
     pub const fn endpoints(&self) -> &BTreeSet<EndpointUri> {
@@ -206,7 +221,9 @@ impl Torrent {
             self.tracker.suspects.clear();
             self.join_now(now, "the tracker asks for it");
         } else {
-            self.tracker.reconsider_suspects(now);
+            if envelope.revision == Some(self.view.revision()) {
+                self.tracker.reconsider_suspects(now);
+            }
             self.join_if_idle(now);
         }
     }
@@ -226,13 +243,24 @@ impl Torrent {
         if self.tracker.is(key) {
             return;
         }
-        // What is held was said by another one.
+        // What is held was said by another one, and where it can be asked, too.
         self.log.clear();
+        self.tracker.endpoints.clear();
         (self.tracker.online, self.tracker.features) = match key {
             Some(_) => (Online::Numbered, Features::all()),
             None => (Online::SpecOnly, Features::NONE),
         };
         self.remember(envelope, None);
+    }
+
+    pub(super) fn tracker_silence_deadline(&self) -> Option<Moment> {
+        self.tracker.silence_deadline(&self.config.limits)
+    }
+
+    pub(super) fn poll_tracker_silence(&mut self, now: Moment) {
+        if self.tracker_silence_deadline().is_some_and(|at| at <= now) {
+            self.tracker.is_silent = true;
+        }
     }
 
     fn remember(&mut self, envelope: &TrackerEnvelope, copies: Option<u64>) {

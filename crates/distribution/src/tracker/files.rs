@@ -25,6 +25,8 @@ impl Tracker {
         let needed: Vec<Hash> = needed.copied().collect();
         self.keep(&needed);
         self.distributions.own(needed.iter().copied());
+        // What nobody could give is here.
+        needed.iter().for_each(|fragment| self.repairs.forget(fragment));
         needed.into_iter().for_each(|fragment| self.enqueue(fragment));
         if accepted {
             // Of what the service had already, copies may be missing.

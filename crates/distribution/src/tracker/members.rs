@@ -226,15 +226,15 @@ impl Tracker {
         member.last_heartbeat = Some(LastHeartbeat { id, said: *heartbeat, at });
         let was_suspect =
             std::mem::replace(&mut member.state, MemberState::Registered) == MemberState::Suspect;
-        if !is_in_step {
-            return self.say_hello(Audience::One(client.clone()));
-        }
-        if heartbeat.revision > member.confirmed {
+        if is_in_step && heartbeat.revision > member.confirmed {
             member.confirmed = heartbeat.revision;
             self.release_confirmed();
         }
         if was_suspect {
             self.torrent_available();
+        }
+        if !is_in_step {
+            self.say_hello(Audience::One(client.clone()));
         }
     }
 

@@ -215,7 +215,9 @@ impl Tracker {
                 let is_out_of_date = self.members.is_older(&issuer)
                     || !is_of_a_join(&event) && self.members.is_of_an_earlier_registration(&issuer);
                 if !is_ignored && self.presence.decides() && !is_out_of_date {
-                    self.members.heard(&issuer, now);
+                    if !matches!(event, TorrentEvent::ClientGoodbye(_)) {
+                        self.members.heard(&issuer, now);
+                    }
                     self.handle_torrent(event_id, in_reply_to, &issuer, event, now);
                 }
             }

@@ -92,9 +92,10 @@ impl Repairs {
         self.absent.remove(client).map(|absent| absent.held).unwrap_or_default()
     }
 
-    /// How many absent torrents may bring the fragment back.
-    fn awaited(&self, fragment: &Hash) -> usize {
-        self.absent.values().filter(|absent| absent.held.binary_search(fragment).is_ok()).count()
+    /// How many absent torrents may bring the fragment back, without those whose copies do not count.
+    fn awaited(&self, fragment: &Hash, draining: &BTreeSet<ClientId>) -> usize {
+        let counted = self.absent.iter().filter(|(client, _)| !draining.contains(client));
+        counted.filter(|(_, absent)| absent.held.binary_search(fragment).is_ok()).count()
     }
 
     /// Whether the whole view will be looked through, once whoever may come after a start has had its time.
@@ -166,7 +167,7 @@ impl Tracker {
             || !self.view.is_in_a_file(&fragment)
             || self.distributions.owns(&fragment)
             || self.repairs.knows(&fragment)
-            || self.repairs.awaited(&fragment) >= missing
+            || self.repairs.awaited(&fragment, &self.view.orders().draining) >= missing
         {
             return;
         }

@@ -108,7 +108,10 @@ impl Tracker {
     pub(super) fn poll_undeleted(&mut self, now: Moment) {
         let mut left = self.distributions.undeleted.take_due(now);
         left.retain(|fragment| !self.distributions.owns(fragment));
-        left.iter().for_each(|fragment| self.distributions.borrow(*fragment));
+        for fragment in &left {
+            self.repairs.forget(fragment);
+            self.distributions.borrow(*fragment);
+        }
         let unwanted = self.take_up(left);
         self.discard(unwanted);
     }
