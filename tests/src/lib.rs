@@ -12,6 +12,7 @@ pub mod mosquitto;
 pub mod mqtt;
 pub mod python;
 pub mod recorder;
+pub mod silence;
 pub mod sim;
 pub mod small_disk;
 pub mod soak;

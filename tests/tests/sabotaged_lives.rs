@@ -2,6 +2,7 @@
 //! scenario aimed at it. The other rules have others behind them and are shown to be needed in `scenarios/sabotage.rs`.
 
 use distribution::rules::{Rule, without};
+use mds_tests::silence::in_silence;
 use mds_tests::sim::life::{Kind, live};
 
 /// Three times what the slowest of them needs.
@@ -22,14 +23,10 @@ const NOTICED: [(Rule, Kind); 9] = [
 
 #[test]
 fn lives_go_wrong_where_a_rule_is_not_kept() {
-    // Lives that go wrong may panic, and are meant to.
-    std::panic::set_hook(Box::new(|_| {}));
-    let found = NOTICED.map(|(rule, kind)| {
-        let broken = without(&[rule], || (0..LIVES).find_map(|seed| live(seed, false).err()));
-        (rule, kind, broken.map(|broken| (broken.seed, broken.violation.kind)))
-    });
-    drop(std::panic::take_hook());
-    for (rule, kind, broken) in found {
+    for (rule, kind) in NOTICED {
+        let first = || (0..LIVES).find_map(|seed| live(seed, false).err());
+        let broken = in_silence(|| without(&[rule], first));
+        let broken = broken.map(|broken| (broken.seed, broken.violation.kind));
         println!("without {rule:?}: {broken:?}");
         let (_, told) =
             broken.unwrap_or_else(|| panic!("{LIVES} lives without {rule:?}, and nothing went wrong"));
@@ -51,10 +48,8 @@ const ONE_TRACKER: [Rule; 6] = [
 fn two_trackers_that_decide_at_once_cost_no_data() {
     let mut second_trackers = 0;
     for seed in 0..4 * LIVES {
-        match without(&ONE_TRACKER, || live(seed, false)) {
-            Ok(lived) => second_trackers += lived.figures.faults.get("SecondTracker").copied().unwrap_or(0),
-            Err(broken) => assert_ne!(broken.violation.kind, Kind::Lost, "T7: {}", broken.violation),
-        }
+        let lived = without(&ONE_TRACKER, || live(seed, false)).unwrap_or_else(|broken| panic!("{broken}"));
+        second_trackers += lived.figures.faults.get("SecondTracker").copied().unwrap_or(0);
     }
     assert!(second_trackers > LIVES, "there were only {second_trackers} of them");
 }

@@ -1,7 +1,7 @@
 //! Thousands of lives of the simulated service: crashes at every point of persistence, power cuts, partitions, pauses, wiped and rotting
 //! disks, lost, doubled and late messages. Nothing promised is lost, and everything comes right when the faults end.
 //!
-//! `SIM_SEEDS` in the environment says how many lives; `cargo run -p mds-tests --bin simulate -- --seeds 200000` lives more.
+//! `SIM_SEEDS` in the environment says how many lives; `cargo run --release -p mds-tests --bin simulate -- --seeds 200000` lives more.
 
 use mds_tests::sim::life::{Broken, live, simulate};
 

@@ -37,7 +37,14 @@ pub fn open_store(directory: &Path) -> Result<Store, Failure> {
     if opened.damaged_records > 0 {
         warn!(records = opened.damaged_records, "damaged fragments are no longer listed");
     }
-    info!(data_dir = %directory.display(), fragments = store.fragments().len(), ?opened, "store opened");
+    info!(
+        data_dir = %directory.display(),
+        fragments = store.fragments().len(),
+        index_rebuilt = opened.index_rebuilt,
+        rescanned_bytes = opened.rescanned_bytes,
+        truncated_bytes = opened.truncated_bytes,
+        "store opened"
+    );
     Ok(store)
 }
 

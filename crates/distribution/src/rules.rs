@@ -5,140 +5,118 @@
 //! calling thread, or for a whole process, and a test shows that this is noticed. Without the feature every rule is always kept, and
 //! asking costs nothing.
 //!
-//! What a shell keeps is asked for in the shell: for the simulated ones that is said below, for the daemons see [`Rule::OF_DAEMONS`].
+//! What a shell keeps is asked for in the shell: in the simulated ones where that is said below, in the daemons for [`Rule::OF_DAEMONS`].
 
-/// A rule that can be switched off in test builds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Rule {
-    /// S1: what is accepted again before it was deleted is not deleted.
-    NeededAgainStays,
-    /// S2: bytes are stored only if they hash to their name. It is asked for in the simulated shell; the real store has tests of its own.
-    BytesAreChecked,
-    /// S3: after *Obtained* a torrent deletes only on an order.
-    StagedStays,
-    /// S4: a change is durable before it is said. The shells keep it: it is asked for in those of the simulator alone.
-    DurableBeforeSaid,
-    /// S5: only the registered start of a torrent votes.
-    VotesOfRegisteredStarts,
-    /// S6: the tracker's bytes go when enough holders have confirmed the change.
-    ReleaseWhenConfirmed,
-    /// S7: an order to delete a copy needs enough others that are proven.
-    OrdersNeedProof,
-    /// S7: what was deleted is recognised by its tombstone.
-    Tombstones,
-    /// S7: a tombstone proves nothing of what another tracker has accepted since.
-    TombstonesExpire,
-    /// S7: a torrent tells which tracker has registered it last.
-    OtherTrackersAreTold,
-    /// S8: what the tracker does not know is adopted.
-    UnknownIsAdopted,
-    /// S9: what an inventory does not list is not there.
-    InventoryDecides,
-    /// S9: what an inventory lists counts when the heartbeat after it came.
-    InventoryIsProven,
-    /// S10: older starts of a torrent are not listened to.
-    OlderStartsAreIgnored,
-    /// S10: what a torrent said before it joined again is not listened to.
-    EarlierRegistrationsAreIgnored,
-    /// S11: an answer counts only for what it answers.
-    AnswersMatch,
-    /// S12: who has something staged asks until it is answered.
-    StagedAsks,
-    /// S13: what is repeated is answered again.
-    RepeatsAreAnswered,
-    /// S14: changes apply in the order of their revisions.
-    ChangesInOrder,
-    /// S14: a gap, or a view that is not the tracker's, leads to a new join.
-    GapsAreNoticed,
-    /// S15: events of an older tracker are ignored.
-    OlderTrackersAreIgnored,
-    /// S16: too few copies are made enough again.
-    Repair,
-    /// S17: what becomes stored stays where it was staged. No store of ours has another place: it is asked for in the simulated shell.
-    NothingIsMoved,
-    /// S18: a clock that somebody sets decides nothing. It is asked for in the clock of the simulated shells.
-    MonotonicClock,
-    /// S20: what could not be deleted is tried again.
-    UndeletedIsTriedAgain,
-    /// Q1: no subscriptions of one client overlap. It is asked for in the simulated shells.
-    SubscriptionsAreDisjoint,
-    /// Q2: what the tracker sends to itself must come back before it is online.
-    ProbesComeBack,
-    /// Q3: the largest packet is tried first.
-    LargestPacketIsTried,
-    /// Q4: few events are under way to anybody.
-    FewAreUnderWay,
-    /// Q5: bytes go to who asked for them where that costs the broker less.
-    BytesToWhoAsked,
-    /// Q7: attempts to connect are further and further apart.
-    AttemptsAreSpaced,
-    /// Q8: whoever is not heard for long is gone.
-    SilentAreGone,
-    /// T1: every tracker has the same client identifier.
-    OneClientId,
-    /// T3: a tracker goes on above every one that a torrent has seen.
-    AboveEverySeen,
-    /// T3: of two trackers the lower one steps down.
-    LowerStepsDown,
-    /// T4: a tracker that lost its session looks for another one before it connects again.
-    LooksBeforeItReturns,
-    /// T5: a tracker that does not hear itself decides nothing.
-    OwnEcho,
-    /// T6: a tracker that was overwritten says its hello again.
-    HelloIsRepeated,
-    /// T6: a goodbye counts only for the run that it is of.
-    GoodbyeOfThisRun,
+/// Makes the rules and their lists: each is in one of them.
+macro_rules! rules {
+    (
+        OF_MACHINES { $($(#[$of_machine:meta])* $machines:ident,)* }
+        OF_DAEMONS { $($(#[$of_daemon:meta])* $daemons:ident,)* }
+    ) => {
+        /// A rule that can be switched off in test builds.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[repr(u8)]
+        pub enum Rule {
+            $($(#[$of_machine])* $machines,)*
+            $($(#[$of_daemon])* $daemons,)*
+        }
+
+        impl Rule {
+            /// Those that the machines and the simulated shells keep.
+            pub const OF_MACHINES: &[Self] = &[$(Self::$machines),*];
+
+            /// Those that the daemons keep on their way to the broker, which no simulation has.
+            pub const OF_DAEMONS: &[Self] = &[$(Self::$daemons),*];
+        }
+    };
+}
+
+rules! {
+    OF_MACHINES {
+        /// S1: what is accepted again before it was deleted is not deleted.
+        NeededAgainStays,
+        /// S2: bytes are stored only if they hash to their name. It is asked for in the simulated shell; the real store has tests of its own.
+        BytesAreChecked,
+        /// S3: after *Obtained* a torrent deletes only on an order.
+        StagedStays,
+        /// S4: a change is durable before it is said. The shells keep it: it is asked for in those of the simulator alone.
+        DurableBeforeSaid,
+        /// S5: only the registered start of a torrent votes.
+        VotesOfRegisteredStarts,
+        /// S6: the tracker's bytes go when enough holders have confirmed the change.
+        ReleaseWhenConfirmed,
+        /// S7: an order to delete a copy needs enough others that are proven.
+        OrdersNeedProof,
+        /// S7: what was deleted is recognised by its tombstone.
+        Tombstones,
+        /// S7: a tombstone proves nothing of what another tracker has accepted since.
+        TombstonesExpire,
+        /// S7: a torrent tells which tracker has registered it last.
+        OtherTrackersAreTold,
+        /// S8: what the tracker does not know is adopted.
+        UnknownIsAdopted,
+        /// S9: what an inventory does not list is not there.
+        InventoryDecides,
+        /// S9: what an inventory lists counts when the heartbeat after it came.
+        InventoryIsProven,
+        /// S10: older starts of a torrent are not listened to.
+        OlderStartsAreIgnored,
+        /// S10: what a torrent said before it joined again is not listened to.
+        EarlierRegistrationsAreIgnored,
+        /// S11: an answer counts only for what it answers.
+        AnswersMatch,
+        /// S12: who has something staged asks until it is answered.
+        StagedAsks,
+        /// S13: what is repeated is answered again.
+        RepeatsAreAnswered,
+        /// S14: changes apply in the order of their revisions.
+        ChangesInOrder,
+        /// S14: a gap, or a view that is not the tracker's, leads to a new join.
+        GapsAreNoticed,
+        /// S15: events of an older tracker are ignored.
+        OlderTrackersAreIgnored,
+        /// S16: too few copies are made enough again.
+        Repair,
+        /// S17: what becomes stored stays where it was staged. No store of ours has another place: it is asked for in the simulated shell.
+        NothingIsMoved,
+        /// S18: a clock that somebody sets decides nothing. It is asked for in the clock of the simulated shells.
+        MonotonicClock,
+        /// S20: what could not be deleted is tried again.
+        UndeletedIsTriedAgain,
+        /// Q1: no subscriptions of one client overlap. It is asked for in the simulated shells.
+        SubscriptionsAreDisjoint,
+        /// Q4: few events are under way to anybody.
+        FewAreUnderWay,
+        /// Q5: bytes go to who asked for them where that costs the broker less.
+        BytesToWhoAsked,
+        /// Q8: whoever is not heard for long is gone.
+        SilentAreGone,
+        /// T3: a tracker goes on above every one that a torrent has seen.
+        AboveEverySeen,
+        /// T3: of two trackers the lower one steps down.
+        LowerStepsDown,
+        /// T5: a tracker that does not hear itself decides nothing.
+        OwnEcho,
+        /// T6: a tracker that was overwritten says its hello again.
+        HelloIsRepeated,
+        /// T6: a goodbye counts only for the run that it is of.
+        GoodbyeOfThisRun,
+    }
+    OF_DAEMONS {
+        /// Q2: what the tracker sends to itself must come back before it is online.
+        ProbesComeBack,
+        /// Q3: the largest packet is tried first.
+        LargestPacketIsTried,
+        /// Q7: attempts to connect are further and further apart.
+        AttemptsAreSpaced,
+        /// T1: every tracker has the same client identifier.
+        OneClientId,
+        /// T4: a tracker that lost its session looks for another one before it connects again.
+        LooksBeforeItReturns,
+    }
 }
 
 impl Rule {
-    /// Those that the machines and the simulated shells keep.
-    pub const OF_MACHINES: [Self; 34] = [
-        Self::NeededAgainStays,
-        Self::BytesAreChecked,
-        Self::StagedStays,
-        Self::DurableBeforeSaid,
-        Self::VotesOfRegisteredStarts,
-        Self::ReleaseWhenConfirmed,
-        Self::OrdersNeedProof,
-        Self::Tombstones,
-        Self::TombstonesExpire,
-        Self::OtherTrackersAreTold,
-        Self::UnknownIsAdopted,
-        Self::InventoryDecides,
-        Self::InventoryIsProven,
-        Self::OlderStartsAreIgnored,
-        Self::EarlierRegistrationsAreIgnored,
-        Self::AnswersMatch,
-        Self::StagedAsks,
-        Self::RepeatsAreAnswered,
-        Self::ChangesInOrder,
-        Self::GapsAreNoticed,
-        Self::OlderTrackersAreIgnored,
-        Self::Repair,
-        Self::NothingIsMoved,
-        Self::MonotonicClock,
-        Self::UndeletedIsTriedAgain,
-        Self::SubscriptionsAreDisjoint,
-        Self::FewAreUnderWay,
-        Self::BytesToWhoAsked,
-        Self::SilentAreGone,
-        Self::AboveEverySeen,
-        Self::LowerStepsDown,
-        Self::OwnEcho,
-        Self::HelloIsRepeated,
-        Self::GoodbyeOfThisRun,
-    ];
-
-    /// Those that the daemons keep on their way to the broker, which no simulation has.
-    pub const OF_DAEMONS: [Self; 5] = [
-        Self::ProbesComeBack,
-        Self::LargestPacketIsTried,
-        Self::AttemptsAreSpaced,
-        Self::OneClientId,
-        Self::LooksBeforeItReturns,
-    ];
-
     /// Whether the rule holds here.
     #[cfg(not(feature = "sabotage"))]
     #[must_use]
@@ -153,11 +131,6 @@ impl Rule {
         sabotage::is_kept(self)
     }
 }
-
-const _: () = {
-    let listed = Rule::OF_MACHINES.len() + Rule::OF_DAEMONS.len();
-    assert!(listed == Rule::GoodbyeOfThisRun as usize + 1, "each rule is in one of the lists");
-};
 
 #[cfg(feature = "sabotage")]
 pub use sabotage::{switch_off, without};

@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
@@ -24,14 +26,16 @@ fn the_generated_code_is_that_of_the_proto_files() {
     generate(&crate_directory.join("../../proto"), made.path());
     let kept = crate_directory.join("src/generated");
     let is_to_be_updated = env::var_os("MDS_UPDATE_GOLDEN").is_some();
-    for name in ["descriptors.bin", "google.bytestream.rs", "mds.v1.rs"] {
-        let made = fs::read(made.path().join(name)).unwrap();
+    for (name, content) in contents(made.path()) {
         if is_to_be_updated {
-            fs::write(kept.join(name), &made).unwrap();
+            fs::write(kept.join(name), content).unwrap();
         }
-        let is_kept = fs::read(kept.join(name)).is_ok_and(|kept| kept == made);
-        assert!(is_kept, "src/generated/{name} is not what proto/ says: run again with MDS_UPDATE_GOLDEN=1");
     }
+    let (made, kept) = (contents(made.path()), contents(&kept));
+    let names = |of: &BTreeMap<OsString, Vec<u8>>| of.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&kept), names(&made), "the files of src/generated");
+    let other = made.iter().find(|(name, content)| kept[*name] != **content).map(|(name, _)| name);
+    assert_eq!(other, None, "it is not what proto/ says: run again with MDS_UPDATE_GOLDEN=1");
 }
 
 #[test]
@@ -43,6 +47,11 @@ fn every_proto_file_is_compiled() {
     let mut compiled = FILES.map(|file| proto.join(file));
     compiled.sort();
     assert_eq!(found, compiled);
+}
+
+fn contents(directory: &Path) -> BTreeMap<OsString, Vec<u8>> {
+    let entries = fs::read_dir(directory).unwrap().map(Result::unwrap);
+    entries.map(|entry| (entry.file_name(), fs::read(entry.path()).unwrap())).collect()
 }
 
 /// Compiles `proto` with protox, for which no `protoc` is needed. The descriptors are kept for reflection.

@@ -41,8 +41,8 @@ pub async fn run(cluster: &Cluster, drain: &Drain, output: Output) -> Result<(),
         if Instant::now() >= give_up {
             let remaining = count(remaining_fragments, "fragment");
             let message = format!(
-                "{} still needs to be copied from {}: it goes on; start more torrents if nobody can take it, and ask again",
-                remaining, drain.id
+                "{} is not empty yet, {remaining} left: it goes on; start more torrents if nobody can take them, and ask again",
+                drain.id
             );
             return Err(Failure::new(Code::TimedOut, "TIMED_OUT", message));
         }

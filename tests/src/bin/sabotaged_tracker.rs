@@ -12,12 +12,12 @@ async fn main() -> ExitCode {
     let names = std::env::var(SWITCHED_OFF).unwrap_or_default();
     for name in names.split(',') {
         let Some(rule) =
-            Rule::OF_DAEMONS.into_iter().chain(Rule::OF_MACHINES).find(|rule| format!("{rule:?}") == name)
+            Rule::OF_DAEMONS.iter().chain(Rule::OF_MACHINES).find(|rule| format!("{rule:?}") == name)
         else {
             eprintln!("{SWITCHED_OFF}: there is no rule {name:?}");
             return ExitCode::from(2);
         };
-        switch_off(&[rule]);
+        switch_off(&[*rule]);
     }
     daemon::exit::conclude("tracker", tracker::run(Arguments::of_process()).await)
 }

@@ -12,8 +12,8 @@ const PER_MILLE: i64 = 1000;
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Clock {
     drift_per_mille: i64,
-    /// How far the wall clock was set back.
-    set_back: Duration,
+    /// How far the wall clock of the machine is behind.
+    wall_clock_behind: Duration,
 }
 
 impl Clock {
@@ -30,19 +30,19 @@ impl Clock {
     /// The same on a machine whose wall clock is set back by this, now. A process that goes by the monotonic clock does not see it.
     #[must_use]
     pub fn set_back(self, by: Duration) -> Self {
-        Self { set_back: self.set_back + by, ..self }
+        Self { wall_clock_behind: self.wall_clock_behind + by, ..self }
     }
 
     /// By how many milliseconds the process takes it to be too early.
-    fn seen_back(self) -> u64 {
-        let seen = if Rule::MonotonicClock.is_kept() { Duration::ZERO } else { self.set_back };
-        u64::try_from(seen.as_millis()).unwrap_or(u64::MAX)
+    fn believed_behind(self) -> u64 {
+        let behind = if Rule::MonotonicClock.is_kept() { Duration::ZERO } else { self.wall_clock_behind };
+        u64::try_from(behind.as_millis()).unwrap_or(u64::MAX)
     }
 
     /// What it shows.
     #[must_use]
     pub fn local(self, now: Moment) -> Moment {
-        Moment(self.drifted(now).0.saturating_sub(self.seen_back()))
+        Moment(self.drifted(now).0.saturating_sub(self.believed_behind()))
     }
 
     fn drifted(self, now: Moment) -> Moment {
@@ -56,7 +56,7 @@ impl Clock {
     /// When it shows that, or later, for the first time.
     #[must_use]
     pub fn global(self, local: Moment) -> Moment {
-        let local = Moment(local.0.saturating_add(self.seen_back()));
+        let local = Moment(local.0.saturating_add(self.believed_behind()));
         if self.drift_per_mille == 0 {
             return local;
         }

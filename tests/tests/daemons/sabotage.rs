@@ -3,9 +3,7 @@
 
 use std::fs;
 use std::io::Cursor;
-use std::net::TcpListener;
 use std::path::Path;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use distribution::rules::Rule;
@@ -14,15 +12,17 @@ use mds_tests::loopback::own_address;
 use mds_tests::mosquitto::Mosquitto;
 use mds_tests::needs_mosquitto;
 use mds_tests::recorder::checks::connections;
-use mds_tests::wait;
+use mds_tests::wait::{self, DEADLINE};
 use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::time::timeout;
 
 use crate::support::{Server, content};
 
 #[tokio::test]
 async fn no_rule_of_the_daemons_can_be_left_out() {
     needs_mosquitto!();
-    for rule in Rule::OF_DAEMONS {
+    for rule in Rule::OF_DAEMONS.iter().copied() {
         assert!(ends_well(rule, &[]).await, "with every rule, and {rule:?} among them");
         let without = [&[rule], behind(rule)].concat();
         assert!(!ends_well(rule, &without).await, "nobody noticed that {rule:?} was not kept");
@@ -47,7 +47,7 @@ async fn ends_well(rule: Rule, without: &[Rule]) -> bool {
     match rule {
         Rule::ProbesComeBack => is_told_of_an_access_list(without).await,
         Rule::LargestPacketIsTried => is_told_of_a_size_limit(without).await,
-        Rule::AttemptsAreSpaced => leaves_a_broker_in_peace(without),
+        Rule::AttemptsAreSpaced => leaves_a_broker_in_peace(without).await,
         Rule::OneClientId => is_thrown_out(without).await,
         Rule::LooksBeforeItReturns => gives_way(without).await,
         _ => panic!("{rule:?} is not tried"),
@@ -91,23 +91,23 @@ async fn ends_at(broker: &Mosquitto, without: &[Rule]) -> bool {
 
 /// Whether a broker that hangs up is asked four times at the earliest after 6 s: at once, within half a second, 2 s and 4 s later. However
 /// slow the machine is, that takes no less; and without pauses eight attempts are far from the minute that they would take with them.
-fn leaves_a_broker_in_peace(without: &[Rule]) -> bool {
+async fn leaves_a_broker_in_peace(without: &[Rule]) -> bool {
     if without.is_empty() {
-        attempts_take(4, without) >= Duration::from_secs(6)
+        attempts_take(4, without).await >= Duration::from_secs(6)
     } else {
-        attempts_take(8, without) >= Duration::from_secs(60)
+        attempts_take(8, without).await >= Duration::from_secs(60)
     }
 }
 
 /// How long a tracker takes to try so often to connect to a broker that hangs up at once.
-fn attempts_take(attempts: usize, without: &[Rule]) -> Duration {
-    let listener = TcpListener::bind((own_address(), 0)).unwrap();
+async fn attempts_take(attempts: usize, without: &[Rule]) -> Duration {
+    let listener = TcpListener::bind((own_address(), 0)).await.unwrap();
     let site = Site::new(format!("mqtt://{}", listener.local_addr().unwrap()));
     let start = Instant::now();
-    let accepting = thread::spawn(move || listener.incoming().take(attempts).for_each(drop));
-    let tracker = tracker_without(without, &site, "tracker", &["--retry-connect", "true"]);
-    accepting.join().unwrap();
-    drop(tracker);
+    let _tracker = tracker_without(without, &site, "tracker", &["--retry-connect", "true"]);
+    for _ in 0..attempts {
+        drop(timeout(DEADLINE, listener.accept()).await.expect("it tries again").unwrap());
+    }
     start.elapsed()
 }
 

@@ -57,6 +57,11 @@ async fn what_settles_in_a_directory_is_put_once() {
     let put: Value = serde_json::from_str(&watch.line().await).unwrap();
     assert_eq!((&put["digest"], &put["name"]), (&digest(b"three").into(), &"maps/third".into()));
     assert!(put["path"].as_str().unwrap().ends_with("/maps/third"), "{put}");
+    // Unless it was deleted from the network: what comes again then is put again.
+    network.mds().args(["rm", "maps/third"]).run().await.succeeded();
+    network.write("maps/once-more", b"three");
+    let put: Value = serde_json::from_str(&watch.line().await).unwrap();
+    assert_eq!((&put["digest"], &put["name"]), (&digest(b"three").into(), &"maps/once-more".into()));
     assert_eq!(watch.interrupt().await, (Some(0), vec![]));
 }
 

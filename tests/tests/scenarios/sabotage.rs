@@ -1,11 +1,10 @@
 //! Every rule is needed: with it a scenario ends well, and without it the same one does not.
 
-use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
-use std::panic::{self, UnwindSafe};
-use std::sync::Once;
+use std::panic::catch_unwind;
 
 use distribution::rules::{Rule, without};
+use mds_tests::silence::{failed_in, in_silence};
 
 use super::{
     crashes, damage, distribution as distributing, distribution_failures as failures, hostile, join,
@@ -83,36 +82,14 @@ const CASES: [Case; 40] = [
 fn no_rule_can_be_left_out() {
     for (rule, scenario) in CASES {
         scenario();
-        let place = where_it_fails(|| without(&[rule], scenario));
-        let place = place.unwrap_or_else(|| panic!("nobody noticed that {rule:?} was not kept"));
+        let without_it = in_silence(|| catch_unwind(|| without(&[rule], scenario)));
+        assert!(without_it.is_err(), "nobody noticed that {rule:?} was not kept");
+        let place = failed_in().unwrap_or_default();
         assert!(
             place.starts_with("tests/"),
-            "{rule:?} was noticed in {place}, and not by what is asked for here"
+            "{rule:?} was noticed in {place}, and not by a scenario or the simulator"
         );
     }
-}
-
-thread_local! {
-    /// Whether this thread may fail in silence.
-    static MAY_FAIL: Cell<bool> = const { Cell::new(false) };
-    /// The file in which it did.
-    static FAILED_IN: RefCell<Option<String>> = const { RefCell::new(None) };
-}
-
-/// The file whose assertion ends the work, if one does.
-fn where_it_fails(work: impl FnOnce() + UnwindSafe) -> Option<String> {
-    static QUIET: Once = Once::new();
-    QUIET.call_once(|| {
-        let loud = panic::take_hook();
-        panic::set_hook(Box::new(move |panic| match panic.location() {
-            Some(location) if MAY_FAIL.get() => FAILED_IN.set(Some(location.file().to_owned())),
-            Some(_) | None => loud(panic),
-        }));
-    });
-    MAY_FAIL.set(true);
-    let result = panic::catch_unwind(work);
-    MAY_FAIL.set(false);
-    result.is_err().then(|| FAILED_IN.take().unwrap_or_default())
 }
 
 #[test]

@@ -231,7 +231,11 @@ impl Common {
                 "no address that others can dial: say with --advertise grpc://host:port where they find it";
             return Err(value_error("listen", &self.listen.to_string(), reason));
         }
-        told.map(|uri| parse("advertise", uri)).transpose()
+        let advertised: Option<EndpointUri> = told.map(|uri| parse("advertise", uri)).transpose()?;
+        if let Some(uri) = advertised.as_ref().filter(|uri| uri.authority().is_none()) {
+            return Err(value_error("advertise", uri.as_str(), "use grpc://host:port, or grpcs://host:port"));
+        }
+        Ok(advertised)
     }
 }
 

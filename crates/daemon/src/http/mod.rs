@@ -141,6 +141,6 @@ async fn metrics(State(site): State<Arc<Site>>) -> Response<Body> {
 async fn nothing_here() -> Response<Body> {
     answers::text(
         StatusCode::NOT_FOUND,
-        "there is nothing here: ask for /files/{digest}, /fragments/{digest}, /, /healthz, /readyz or /metrics",
+        "there is nothing here: ask for /files/{digest}, /fragments/{digest}, /, /api/status, /healthz, /readyz or /metrics",
     )
 }

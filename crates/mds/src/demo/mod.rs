@@ -60,7 +60,7 @@ pub async fn run(demo: &Demo, output: Output, mut signals: Signals) -> Result<()
         () = signals.next() => Err(Failure::interrupted()),
     };
     let outcome = match played {
-        Ok(_) if demo.once => Ok(()),
+        Ok(view) if demo.once => story.answer(&view),
         Ok(view) => stay(view, &mut network, &story, &mut signals).await,
         Err(failure) => Err(failure),
     };
@@ -169,7 +169,7 @@ async fn stay(
     story.say("Try, in another terminal:")?;
     story.command(&format!("export MDS_ENDPOINT={}", view.tracker))?;
     for command in ["mds status", "mds ls", "mds peers", "mds put --wait 2 FILE", "mds get NAME"] {
-        story.command(command)?;
+        story.command(&as_typed(command))?;
     }
     if let Some(http) = network.http_address() {
         story.say(&format!("In a browser: http://{http}/ (metrics: http://{http}/metrics)"))?;
@@ -179,6 +179,17 @@ async fn stay(
     tokio::select! {
         failure = network.ended() => Err(failure),
         () = signals.next() => Ok(()),
+    }
+}
+
+/// A command of this program as it can be typed where this one was: `mds` may not be where the shell looks.
+fn as_typed(command: &str) -> String {
+    let program = std::env::args_os().next().filter(|program| program.as_encoded_bytes().contains(&b'/'));
+    match (program, command.strip_prefix("mds ")) {
+        (Some(program), Some(arguments)) => {
+            format!("{} {arguments}", story::quoted(&program.to_string_lossy()))
+        }
+        (Some(_) | None, _) => command.to_owned(),
     }
 }
 

@@ -4,11 +4,12 @@ use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::ops::Range;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use endpoint::client::FragmentPlace;
 use endpoint::download::verified_fragments;
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
 use crate::exit::{Code, Failure};
@@ -26,12 +27,13 @@ impl Part {
     /// # Errors
     /// If `target` is there and may not be overwritten, or another download is under way, or the disk refuses.
     pub fn open(target: &Path, overwrite: bool, size_bytes: u64) -> Result<Self, Failure> {
-        if target.is_dir() {
-            return Err(Failure::new(
-                Code::Failed,
-                "EXISTS",
-                format!("{} is a directory: use another --output", target.display()),
-            ));
+        match target.metadata() {
+            Ok(there) if there.is_dir() => return Err(in_the_way(target, "is a directory")),
+            // To rename over a device or a pipe would replace it, and not write to it.
+            Ok(there) if !there.is_file() => {
+                return Err(in_the_way(target, "is no regular file ('-' is standard output)"));
+            }
+            Ok(_) | Err(_) => {}
         }
         if !overwrite && target.symlink_metadata().is_ok() {
             return Err(exists(target));
@@ -39,7 +41,17 @@ impl Part {
         let mut path = OsString::from(target);
         path.push(".part");
         let path = PathBuf::from(path);
-        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        // Somebody else may have put a link there, to a file that is not to be written to.
+        if path.symlink_metadata().is_ok_and(|there| !there.is_file()) {
+            return Err(in_the_way(
+                target,
+                &format!("cannot be begun: {} is no regular file", path.display()),
+            ));
+        }
+        let flags = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default();
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).custom_flags(flags);
+        let opened = options.open(&path);
         let file = opened.map_err(|error| Failure::io("written", &path, &error))?;
         match file.try_lock() {
             Ok(()) => {}
@@ -94,8 +106,13 @@ impl Part {
     /// # Errors
     /// If `target` has come into being meanwhile and may not be overwritten, or the disk refuses.
     pub fn finish(self, target: &Path, overwrite: bool) -> Result<(), Failure> {
-        let renamed =
-            if overwrite { fs::rename(&self.path, target) } else { rename_to_new(&self.path, target) };
+        let renamed = if overwrite {
+            // What is overwritten is as private as it was.
+            let kept = target.metadata().ok().map(|there| self.file.set_permissions(there.permissions()));
+            kept.unwrap_or(Ok(())).and_then(|()| fs::rename(&self.path, target))
+        } else {
+            rename_to_new(&self.path, target)
+        };
         renamed.map_err(|error| match error.kind() == io::ErrorKind::AlreadyExists {
             true => exists(target),
             false => Failure::io("written", target, &error),
@@ -105,6 +122,10 @@ impl Part {
     fn io<T>(&self, doing: &str, result: io::Result<T>) -> Result<T, Failure> {
         result.map_err(|error| Failure::io(doing, &self.path, &error))
     }
+}
+
+fn in_the_way(target: &Path, why: &str) -> Failure {
+    Failure::new(Code::Failed, "EXISTS", format!("{} {why}: use another --output", target.display()))
 }
 
 fn exists(target: &Path) -> Failure {
@@ -128,9 +149,11 @@ fn rename_to_new(from: &Path, to: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::FileExt;
+    use std::fs::Permissions;
+    use std::os::unix::fs::{FileExt, PermissionsExt};
 
     use protocol::Hash;
+    use rustix::fs::{FileType, Mode, mknodat};
 
     use super::*;
 
@@ -179,6 +202,39 @@ mod tests {
         assert_eq!(Part::open(&target, false, 3).unwrap_err().reason, "EXISTS");
         Part::open(&target, true, 3).unwrap().finish(&target, true).unwrap();
         assert_eq!(fs::read(&target).unwrap(), b"new");
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_neither_replaced_nor_written_to() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let refusal = |target: &Path| {
+            let failure = Part::open(target, true, 3).unwrap_err();
+            assert_eq!(failure.reason, "EXISTS");
+            failure.message
+        };
+        mknodat(CWD, path("pipe"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        assert!(refusal(&path("pipe")).contains("is no regular file"));
+        assert!(refusal(Path::new("/dev/null")).contains("'-' is standard output"));
+        assert!(refusal(directory.path()).contains("is a directory"));
+
+        fs::write(path("precious"), b"precious").unwrap();
+        std::os::unix::fs::symlink(path("precious"), path("x.part")).unwrap();
+        assert!(refusal(&path("x")).contains("x.part is no regular file"));
+        std::os::unix::fs::symlink(path("not there yet"), path("y.part")).unwrap();
+        refusal(&path("y"));
+        assert!(!path("not there yet").exists());
+        assert_eq!(fs::read(path("precious")).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn what_is_overwritten_stays_private() {
+        let directory = tempfile::tempdir().unwrap();
+        let target = directory.path().join("x");
+        fs::write(&target, b"old").unwrap();
+        fs::set_permissions(&target, Permissions::from_mode(0o600)).unwrap();
+        Part::open(&target, true, 3).unwrap().finish(&target, true).unwrap();
+        assert_eq!(target.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::output::{Output, printable};
 use crate::signals::Signals;
 
 use sources::Found;
-pub use sources::{Source, file_name, last_component};
+pub use sources::{Source, last_component, name_within};
 pub use upload::{CHANGED, Uploads, pause};
 pub use wait::Copies;
 

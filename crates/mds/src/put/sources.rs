@@ -84,7 +84,11 @@ impl Found {
     fn take(&mut self, path: &Path, name: Option<FileName>) {
         match fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() => {
+                let before = (self.sources.len(), self.failures.len());
                 self.directory(path, &last_component(path).map_or_else(String::new, |name| name + "/"));
+                if before == (self.sources.len(), self.failures.len()) {
+                    self.skipped.push(format!("{} holds no file", path.display()));
+                }
             }
             Ok(_) => {
                 let told = name.map_or_else(|| own_name(path), Ok);
@@ -111,7 +115,7 @@ impl Found {
             match entry.file_type() {
                 Ok(kind) if kind.is_dir() => self.directory(&path, &format!("{name}/")),
                 Ok(kind) if kind.is_file() || (kind.is_symlink() && path.is_file()) => {
-                    self.file(&path, file_name(&name));
+                    self.file(&path, name_within(&name));
                 }
                 Ok(kind) => self.other(&path, kind.is_symlink()),
                 Err(error) => self.failures.push(Failure::io("read", &path, &error)),
@@ -157,9 +161,21 @@ pub fn last_component(path: &Path) -> Option<String> {
 ///
 /// # Errors
 /// If it cannot have that one.
-pub fn file_name(text: &str) -> Result<FileName, Failure> {
+fn file_name(text: &str) -> Result<FileName, Failure> {
+    named(text, "give another one with --name")
+}
+
+/// The same for one of the files of a directory, which have the names that they have there.
+///
+/// # Errors
+/// As [`file_name`].
+pub fn name_within(text: &str) -> Result<FileName, Failure> {
+    named(text, "give it another one")
+}
+
+fn named(text: &str, hint: &str) -> Result<FileName, Failure> {
     text.parse().map_err(|error: protocol::file_name::InvalidFileName| {
-        Failure::new(Code::Usage, "INVALID_NAME", format!("{error}; give another one with --name"))
+        Failure::new(Code::Usage, "INVALID_NAME", format!("{error}; {hint}"))
     })
 }
 

@@ -252,8 +252,8 @@ impl<'a> Watching<'a> {
         }
         let digest = digest?;
         settled.digest = Some(digest);
-        // A file that was moved or touched.
-        if self.memory.knows_digest(&digest) {
+        // A file that was moved or touched, or one that is like another; unless the network has been told to delete it meanwhile.
+        if self.memory.knows_digest(&digest) && self.is_in_the_network(&digest).await? {
             return self.memory.record(name.as_str(), stamp, &digest);
         }
         let source = Source::Path { path: path.to_owned(), name: name.clone() };
@@ -269,6 +269,14 @@ impl<'a> Watching<'a> {
             self.output.value_line(&WatchedView { put, path: path.display().to_string() })
         } else {
             self.output.line(&put.file.sum_line())
+        }
+    }
+
+    async fn is_in_the_network(&self, digest: &Hash) -> Result<bool, Failure> {
+        match self.cluster.file(digest).await.map_err(Failure::from) {
+            Ok(_) => Ok(true),
+            Err(failure) if failure.code == Code::NotFound => Ok(false),
+            Err(failure) => Err(failure),
         }
     }
 

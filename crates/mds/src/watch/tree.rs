@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use protocol::FileName;
 
 use crate::exit::{Code, Failure};
-use crate::put::{file_name, last_component};
+use crate::put::{last_component, name_within};
 
 /// A directory, and how what is in it is called.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ impl Tree {
             let message = format!("{} has a name that is not UTF-8: give it another one", path.display());
             Failure::new(Code::Usage, "INVALID_NAME", message)
         })?;
-        file_name(&format!("{}{text}", self.prefix))
+        name_within(&format!("{}{text}", self.prefix))
     }
 
     /// All files below a path of the tree that are to be watched; the path itself if it is one. Links to directories are not followed.

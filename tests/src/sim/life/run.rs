@@ -33,7 +33,7 @@ impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { seed, violation, story } = self;
         writeln!(f, "seed {seed}: {violation}")?;
-        writeln!(f, "alone: cargo run -p mds-tests --bin simulate -- --seed {seed} --trace")?;
+        writeln!(f, "alone: cargo run --release -p mds-tests --bin simulate -- --seed {seed} --trace")?;
         write!(f, "{story}")
     }
 }
