@@ -195,6 +195,7 @@ mod tests {
         for change in [
             (|settings| settings.common.log_format = Some("xml".into())) as fn(&mut Settings),
             |settings| settings.advertise = Some("nonsense".into()),
+            |settings| settings.advertise = Some("http://nobody-dials-this".into()),
             |settings| settings.common.listen = Some("0.0.0.0:7401".into()),
         ] {
             assert!(with(change).is_err());

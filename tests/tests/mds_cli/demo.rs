@@ -73,8 +73,9 @@ async fn the_demo_takes_a_file_of_the_user() {
     let directory = TempDir::with_prefix("demo-").unwrap();
     let file = directory.path().join("my own file");
     std::fs::write(&file, b"hello").unwrap();
-    let ran = Mds::new(directory.path()).args(["demo", "--once", "--dir", "kept", "my own file"]).run().await;
-    assert!(ran.succeeded().contains("my own file"));
+    let demo = ["demo", "--once", "--json", "--dir", "kept", "my own file"];
+    let view = Mds::new(directory.path()).args(demo).run().await.json();
+    assert_eq!((&view["file"]["name"], &view["fetched_bytes"]), (&"my own file".into(), &5.into()), "{view}");
     assert_eq!(std::fs::read(directory.path().join("kept/copy")).unwrap(), b"hello");
 }
 
