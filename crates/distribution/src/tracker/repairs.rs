@@ -37,8 +37,17 @@ struct Fetches {
 struct Fetching {
     source: ClientId,
     size_bytes: u64,
+    /// How many there were when it was asked for.
+    copies: usize,
     before: Fetches,
     deadline: Moment,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Fetched {
+    size_bytes: u64,
+    /// How many there were when it came.
+    copies: usize,
 }
 
 /// Why a holder did not give a fragment.
@@ -62,7 +71,7 @@ pub struct Repairs {
     order: BTreeSet<(usize, Hash)>,
     fetching: BTreeMap<Hash, Fetching>,
     /// Fetched, and not yet distributed: so many at most.
-    fetched: BTreeMap<Hash, u64>,
+    fetched: BTreeMap<Hash, Fetched>,
     waiting: Waiting<Fetches>,
     /// There is nobody to give it, or nobody to take it.
     stuck: BTreeSet<Hash>,
@@ -139,14 +148,18 @@ impl Repairs {
     /// What was being fetched is wanted again: nobody knows what becomes of it.
     pub fn abort_all(&mut self) {
         for (fragment, fetching) in std::mem::take(&mut self.fetching) {
-            self.want(fragment, 0, fetching.before);
+            self.want(fragment, fetching.copies, fetching.before);
         }
     }
 
-    fn has_room_for(&self, size_bytes: u64, limits: &TrackerLimits) -> bool {
-        let count = self.fetching.len() + self.fetched.len();
-        let fetching: u64 = self.fetching.values().map(|fetching| fetching.size_bytes).sum();
-        let bytes = fetching + self.fetched.values().sum::<u64>();
+    /// Whether one more may be fetched, of which there are so many copies. What is fetched and finds nobody to take it, as a torrent that is
+    /// ill may be the only one for it, does not hold up what has fewer.
+    fn has_room_for(&self, copies: usize, size_bytes: u64, limits: &TrackerLimits) -> bool {
+        let fetched = self.fetched.values().filter(|fetched| fetched.copies <= copies);
+        let (fetched, fetched_bytes) =
+            fetched.fold((0, 0), |(count, bytes), fetched| (count + 1, bytes + fetched.size_bytes));
+        let count = self.fetching.len() + fetched;
+        let bytes = self.fetching.values().map(|fetching| fetching.size_bytes).sum::<u64>() + fetched_bytes;
         count == 0
             || (self.fetching.len() < limits.fetches_at_once
                 && count < limits.fragments_in_flight
@@ -224,7 +237,8 @@ impl Tracker {
     fn start_fetches(&mut self, now: Moment) {
         while let Some((_, fragment)) = self.repairs.order.first().copied() {
             let size_bytes = self.view.fragment_bytes(&fragment).unwrap_or(0);
-            if !self.repairs.has_room_for(size_bytes, &self.config.limits) {
+            let copies = self.view.lasting_holders(&fragment).count();
+            if !self.repairs.has_room_for(copies, size_bytes, &self.config.limits) {
                 break;
             }
             let Some((fragment, fetches)) = self.repairs.take_first() else { break };
@@ -257,9 +271,9 @@ impl Tracker {
         let Some(client) = self.view.client(&source) else { return };
         let endpoints = client.registration.endpoints.clone();
         let deadline = now + self.config.limits.fetch_timeout;
-        self.repairs
-            .fetching
-            .insert(fragment, Fetching { source: source.clone(), size_bytes, before, deadline });
+        let copies = self.view.lasting_holders(&fragment).count();
+        let fetching = Fetching { source: source.clone(), size_bytes, copies, before, deadline };
+        self.repairs.fetching.insert(fragment, fetching);
         self.commands.push_back(TrackerCommand::Fetch { fragment, size_bytes, source, endpoints });
     }
 
@@ -284,7 +298,8 @@ impl Tracker {
         self.keep(&[fragment]);
         self.distributions.borrow(fragment);
         if self.view.is_in_a_file(&fragment) {
-            self.repairs.fetched.insert(fragment, size_bytes);
+            let copies = self.view.lasting_holders(&fragment).count();
+            self.repairs.fetched.insert(fragment, Fetched { size_bytes, copies });
             self.enqueue(fragment);
         } else {
             self.discard(vec![fragment]);
@@ -293,7 +308,7 @@ impl Tracker {
 
     fn fetch_failed(&mut self, fragment: Hash, error: FetchError, now: Moment) {
         let Some(fetching) = self.repairs.fetching.remove(&fragment) else { return };
-        let Fetching { source, before: mut fetches, .. } = fetching;
+        let Fetching { source, copies, before: mut fetches, .. } = fetching;
         if error == FetchError::NotHeld && self.view.holds(&source, &fragment) {
             // Its inventory will set the view right (S9).
             self.say_hello(Audience::One(source.clone()));
@@ -302,7 +317,7 @@ impl Tracker {
         fetches.failed.insert(source);
         fetches.failures += 1;
         if others > 1 && error != FetchError::NotStored {
-            return self.repairs.want(fragment, 0, fetches);
+            return self.repairs.want(fragment, copies, fetches);
         }
         let until = now + self.draw.backoff(self.config.limits.retry_delay, fetches.failures);
         self.repairs.waiting.insert(fragment, until, fetches);
@@ -323,5 +338,24 @@ impl Tracker {
             fetches.failed.clear();
             self.want_repair(fragment, fetches);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_takes_holds_up_nothing_that_has_fewer_copies() {
+        let limits = TrackerLimits::default();
+        let mut repairs = Repairs::default();
+        for number in 0..limits.fragments_in_flight {
+            assert!(repairs.has_room_for(2, 1000, &limits));
+            let fragment = Hash::of(&number.to_be_bytes());
+            repairs.fetched.insert(fragment, Fetched { size_bytes: 1000, copies: 2 });
+        }
+        assert!(!repairs.has_room_for(2, 1000, &limits));
+        assert!(!repairs.has_room_for(3, 1000, &limits));
+        assert!(repairs.has_room_for(1, 1000, &limits));
     }
 }
