@@ -123,10 +123,9 @@ impl KnownTracker {
         self.is_silent = false;
     }
 
-    /// When it counts as gone, if nothing is heard of it before.
-    fn silence_deadline(&self, limits: &TorrentLimits) -> Option<Moment> {
-        let is_awaited = self.online == Online::Numbered && !self.is_silent;
-        is_awaited.then(|| self.last_heard + limits.tracker_silence)
+    /// From when on it was silent for too long, if nothing is heard of it before.
+    fn silent_from(&self, limits: &TorrentLimits) -> Moment {
+        self.last_heard + limits.tracker_silence
     }
 
     pub const fn endpoints(&self) -> &BTreeSet<EndpointUri> {
@@ -231,7 +230,7 @@ impl Torrent {
     /// A tracker below the highest one seen says hello. If that one was silent for long, it is gone without a goodbye: a request that names it
     /// makes the one that is there go on above it.
     pub(super) fn handle_lower_tracker(&mut self, event: &TrackerEvent, now: Moment) {
-        let is_silent = now.since(self.tracker.last_heard) >= self.config.limits.tracker_silence;
+        let is_silent = self.tracker.silent_from(&self.config.limits) <= now;
         if is_silent && self.membership.is_registered() && matches!(event, TrackerEvent::TrackerHello(_)) {
             self.join_now(now, "its tracker is silent, and another one is there");
         }
@@ -254,7 +253,8 @@ impl Torrent {
     }
 
     pub(super) fn tracker_silence_deadline(&self) -> Option<Moment> {
-        self.tracker.silence_deadline(&self.config.limits)
+        let is_awaited = self.tracker.online == Online::Numbered && !self.tracker.is_silent;
+        is_awaited.then(|| self.tracker.silent_from(&self.config.limits))
     }
 
     pub(super) fn poll_tracker_silence(&mut self, now: Moment) {

@@ -24,9 +24,7 @@ impl Tracker {
         let needed = file.fragments.iter().filter(|fragment| accepted || self.view.is_in_a_file(fragment));
         let needed: Vec<Hash> = needed.copied().collect();
         self.keep(&needed);
-        self.distributions.own(needed.iter().copied());
-        // What nobody could give is here.
-        needed.iter().for_each(|fragment| self.repairs.forget(fragment));
+        self.own(&needed);
         needed.into_iter().for_each(|fragment| self.enqueue(fragment));
         if accepted {
             // Of what the service had already, copies may be missing.

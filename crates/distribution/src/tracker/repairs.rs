@@ -189,7 +189,7 @@ impl Tracker {
 
     /// Puts the fragment in its place: the fewer copies there are, the sooner.
     fn want_repair(&mut self, fragment: Hash, fetches: Fetches) {
-        let copies = self.view.lasting_holders(&fragment).count();
+        let copies = self.copies(&fragment);
         self.repairs.want(fragment, copies, fetches);
     }
 
@@ -237,7 +237,7 @@ impl Tracker {
     fn start_fetches(&mut self, now: Moment) {
         while let Some((_, fragment)) = self.repairs.order.first().copied() {
             let size_bytes = self.view.fragment_bytes(&fragment).unwrap_or(0);
-            let copies = self.view.lasting_holders(&fragment).count();
+            let copies = self.copies(&fragment);
             if !self.repairs.has_room_for(copies, size_bytes, &self.config.limits) {
                 break;
             }
@@ -271,7 +271,7 @@ impl Tracker {
         let Some(client) = self.view.client(&source) else { return };
         let endpoints = client.registration.endpoints.clone();
         let deadline = now + self.config.limits.fetch_timeout;
-        let copies = self.view.lasting_holders(&fragment).count();
+        let copies = self.copies(&fragment);
         let fetching = Fetching { source: source.clone(), size_bytes, copies, before, deadline };
         self.repairs.fetching.insert(fragment, fetching);
         self.commands.push_back(TrackerCommand::Fetch { fragment, size_bytes, source, endpoints });
@@ -294,11 +294,10 @@ impl Tracker {
         }
         // However late they come, they are here.
         let size_bytes = self.view.fragment_bytes(&fragment).unwrap_or(0);
-        self.repairs.forget(&fragment);
         self.keep(&[fragment]);
-        self.distributions.borrow(fragment);
+        self.borrow(fragment);
         if self.view.is_in_a_file(&fragment) {
-            let copies = self.view.lasting_holders(&fragment).count();
+            let copies = self.copies(&fragment);
             self.repairs.fetched.insert(fragment, Fetched { size_bytes, copies });
             self.enqueue(fragment);
         } else {

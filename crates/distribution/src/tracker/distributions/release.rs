@@ -25,7 +25,24 @@ impl Tracker {
     }
 
     pub(in crate::tracker) fn missing_copies(&self, fragment: &Hash) -> usize {
-        self.target().saturating_sub(self.view.lasting_holders(fragment).count())
+        self.target().saturating_sub(self.copies(fragment))
+    }
+
+    /// How many copies of a fragment there are that count.
+    pub(in crate::tracker) fn copies(&self, fragment: &Hash) -> usize {
+        self.view.lasting_holders(fragment).count()
+    }
+
+    /// The tracker answers for these fragments until enough holders have them. Nobody has to be asked for their bytes any more.
+    pub(in crate::tracker) fn own(&mut self, fragments: &[Hash]) {
+        fragments.iter().for_each(|fragment| self.repairs.forget(fragment));
+        self.distributions.own(fragments.iter().copied());
+    }
+
+    /// The same, of a fragment that holders have as well.
+    pub(in crate::tracker) fn borrow(&mut self, fragment: Hash) {
+        self.repairs.forget(&fragment);
+        self.distributions.borrow(fragment);
     }
 
     /// Sends a fragment of the own store on its way, if it lacks holders when its turn comes; or else lets go of it.
@@ -108,10 +125,7 @@ impl Tracker {
     pub(super) fn poll_undeleted(&mut self, now: Moment) {
         let mut left = self.distributions.undeleted.take_due(now);
         left.retain(|fragment| !self.distributions.owns(fragment));
-        for fragment in &left {
-            self.repairs.forget(fragment);
-            self.distributions.borrow(*fragment);
-        }
+        left.iter().for_each(|fragment| self.borrow(*fragment));
         let unwanted = self.take_up(left);
         self.discard(unwanted);
     }
@@ -179,7 +193,7 @@ impl Tracker {
     fn needed(&self, fragment: &Hash) -> usize {
         let target = self.lasting_target();
         if self.distributions.borrowed.contains(fragment) {
-            target.min(self.view.lasting_holders(fragment).count().max(2))
+            target.min(self.copies(fragment).max(2))
         } else {
             target
         }
