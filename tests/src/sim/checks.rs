@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
+use distribution::Tracker;
 use distribution::tracker::MemberState;
 use protocol::event::{TorrentEvent, TrackerEvent};
 use protocol::{ClientId, EventKind, Hash, Heard, InstanceId, Limits, Role};
@@ -73,10 +74,26 @@ impl Cluster {
         let Some(tracker) = self.tracker_node().running() else {
             return Unrest::some(Kind::Broken, "no tracker".into());
         };
-        let mut registered = BTreeSet::new();
+        let present = self.present();
+        self.unrest_of_torrents(tracker)
+            .or_else(|| self.unrest_of_presence(tracker, &present))
+            .or_else(|| self.unrest_of_copies(tracker, &present))
+    }
+
+    /// The torrents that are there.
+    fn present(&self) -> BTreeSet<ClientId> {
+        let is_present = |id: &ClientId, node: &Node| match node {
+            Node::Torrent(node) => node.running().is_some(),
+            Node::SpecTorrent(_) => self.broker.is_connected(id),
+            Node::Tracker(_) | Node::SpecTracker(_) => false,
+        };
+        self.nodes().filter(|(id, node)| is_present(id, node)).map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Each of them is registered, and has what the tracker has in its view, and on its disk what that says.
+    fn unrest_of_torrents(&self, tracker: &Tracker) -> Option<Unrest> {
         for (id, node) in self.torrent_nodes() {
             let Some(torrent) = node.running() else { continue };
-            registered.insert(id.clone());
             if !torrent.is_registered() {
                 return Unrest::some(Kind::Divergent, format!("{id} is not registered"));
             }
@@ -105,19 +122,18 @@ impl Cluster {
         }
         for (id, node) in self.nodes() {
             let Node::SpecTorrent(node) = node else { continue };
-            if self.broker.is_connected(id) {
-                registered.insert(id.clone());
-                if node.standing != Standing::Registered {
-                    return Unrest::some(Kind::Divergent, format!("{id} is not registered"));
-                }
+            if self.broker.is_connected(id) && node.standing != Standing::Registered {
+                return Unrest::some(Kind::Divergent, format!("{id} is not registered"));
             }
         }
+        None
+    }
+
+    /// Nobody else is registered, and nobody is taken for lost.
+    fn unrest_of_presence(&self, tracker: &Tracker, present: &BTreeSet<ClientId>) -> Option<Unrest> {
         let known: BTreeSet<ClientId> = tracker.view().clients().keys().cloned().collect();
-        if known != registered {
-            return Unrest::some(
-                Kind::Divergent,
-                format!("{known:?} are registered, {registered:?} are there"),
-            );
+        if known != *present {
+            return Unrest::some(Kind::Divergent, format!("{known:?} are registered, {present:?} are there"));
         }
         let mut members = tracker.members();
         if let Some((id, _)) = members.find(|(_, member)| member.state == MemberState::Suspect) {
@@ -125,11 +141,16 @@ impl Cluster {
         }
         for (id, node) in self.torrent_nodes() {
             let mut suspects = node.running().into_iter().flat_map(|torrent| torrent.suspects());
-            if let Some(suspect) = suspects.find(|suspect| registered.contains(*suspect)) {
+            if let Some(suspect) = suspects.find(|suspect| present.contains(*suspect)) {
                 return Unrest::some(Kind::Divergent, format!("{id} takes {suspect} for lost"));
             }
         }
-        let takers = registered.iter().filter(|id| !tracker.view().is_draining(id)).count();
+        None
+    }
+
+    /// All copies are there, and nothing waits for any; the tracker keeps none.
+    fn unrest_of_copies(&self, tracker: &Tracker, present: &BTreeSet<ClientId>) -> Option<Unrest> {
+        let takers = present.iter().filter(|id| !tracker.view().is_draining(id)).count();
         let target = tracker.config().copies.target(takers);
         let degraded = takers < target;
         if !degraded && tracker.undistributed() > 0 {
@@ -153,12 +174,12 @@ impl Cluster {
                 && tracker.view().holder_count(hash) == 0
                 && !own.contains_key(hash)
         };
-        let lost = tracker.view().fragments().filter(|(hash, _)| is_lost(hash)).count();
-        if !degraded && tracker.repairs_pending() > lost {
-            let pending = tracker.repairs_pending();
+        let lost = || tracker.view().fragments().filter(|(hash, _)| is_lost(hash)).count();
+        let pending = tracker.repairs_pending();
+        if !degraded && pending > 0 && pending > lost() {
             return Unrest::some(
                 Kind::Leaked,
-                format!("{pending} repairs wait, and {lost} fragments are lost"),
+                format!("{pending} repairs wait, and {} fragments are lost", lost()),
             );
         }
         if !degraded && !own.is_empty() {
