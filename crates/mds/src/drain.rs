@@ -32,7 +32,8 @@ pub async fn run(cluster: &Cluster, drain: &Drain, output: Output) -> Result<(),
     loop {
         let request = DrainServerRequest { name: server_name(&drain.id), undo: drain.undo };
         let answer = tracker.drain_server(request).await;
-        let answer = answer.map_err(|status| Failure::refused(&CallError::new(&endpoint, &status)))?;
+        let answer =
+            answer.map_err(|status| Failure::refused_by_tracker(&CallError::new(&endpoint, &status)))?;
         let remaining_fragments = unsigned(answer.into_inner().remaining_fragment_count);
         let view = DrainView { id: drain.id.to_string(), draining: !drain.undo, remaining_fragments };
         if remaining_fragments == 0 || drain.undo || drain.no_wait {

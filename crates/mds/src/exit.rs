@@ -83,8 +83,20 @@ impl Failure {
         Self::new(code, reason, format!("standard output cannot be written: {error}"))
     }
 
-    /// A daemon answered with a failure, or did not answer.
+    /// A daemon answered with a failure, or did not answer. Another may.
     pub fn refused(error: &CallError) -> Self {
+        Self::refused_with(error, hint)
+    }
+
+    /// The same of the tracker, for which no other daemon stands in.
+    pub fn refused_by_tracker(error: &CallError) -> Self {
+        Self::refused_with(error, |code| {
+            let is_silent = matches!(code, Code::Unreachable | Code::TimedOut);
+            if is_silent { "; is the tracker running there? What changes the network needs it" } else { "" }
+        })
+    }
+
+    fn refused_with(error: &CallError, hint: impl FnOnce(Code) -> &'static str) -> Self {
         let code = status_code(error.code, error.reason);
         let reason = error.reason.map_or_else(|| own_reason(code).to_owned(), |r| reason_text(r).to_owned());
         // What a daemon says is about the file, not about the daemon; what the transport says is.
@@ -95,10 +107,13 @@ impl Failure {
         Self { code, reason, message }
     }
 
-    /// The same, of one of several things.
+    /// The same, of one of several things, whose name the message may have already.
     #[must_use]
     pub fn about(mut self, what: &str) -> Self {
-        self.message = format!("{what}: {}", self.message);
+        let begins_with_it = self.message.strip_prefix(what).is_some_and(|rest| rest.starts_with([' ', ':']));
+        if !begins_with_it && !self.message.contains(&format!("{what:?}")) {
+            self.message = format!("{what}: {}", self.message);
+        }
         self
     }
 
@@ -252,6 +267,24 @@ mod tests {
             Failure::refused(&CallError::new(&endpoint, &Status::unavailable("connection refused")));
         assert_eq!((failure.number(), failure.reason.as_str()), (4, "UNREACHABLE"));
         assert!(failure.message.contains("grpc://a:1") && failure.message.contains("--endpoint"));
+        // No other daemon is the tracker.
+        let failure = Failure::refused_by_tracker(&CallError::new(
+            &endpoint,
+            &Status::unavailable("connection refused"),
+        ));
+        assert!(
+            failure.message.contains("tracker") && !failure.message.contains("--endpoint"),
+            "{failure:?}"
+        );
+    }
+
+    #[test]
+    fn one_of_several_things_is_named_once() {
+        let about = |message: &str| Failure::new(Code::Failed, "X", message).about("a").message;
+        assert_eq!(about("a name is taken"), "a name is taken");
+        assert_eq!(about("no file is called \"a\""), "no file is called \"a\"");
+        assert_eq!(about("there is no space"), "a: there is no space");
+        assert_eq!(about("also full"), "a: also full");
     }
 
     #[test]

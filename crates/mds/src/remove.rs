@@ -46,6 +46,6 @@ async fn remove_one(
     let file = cluster.file(&hash).await?;
     let request = DeleteFileRequest { name: file_name(&hash), allow_missing: false };
     let deleted = tracker.delete_file(request).await;
-    deleted.map_err(|status| Failure::refused(&CallError::new(endpoint, &status)))?;
+    deleted.map_err(|status| Failure::refused_by_tracker(&CallError::new(endpoint, &status)))?;
     Ok(FileView::of(&file))
 }

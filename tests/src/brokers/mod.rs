@@ -19,7 +19,7 @@ const DEBIAN_DIRECTORY: &str = "/usr/sbin";
 /// Debian's RabbitMQ itself; what has the same name on the `PATH` starts it as another user.
 const RABBITMQ_DIRECTORY: &str = "/usr/lib/rabbitmq/bin";
 
-/// A broker that tests may ask for: how it is called, its program, the package that holds it.
+/// A program of others that tests may ask for, most often a broker: how it is called, its program, the package that holds it.
 #[derive(Debug, Clone, Copy)]
 pub struct Package {
     /// How it calls itself.

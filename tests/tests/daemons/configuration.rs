@@ -77,6 +77,11 @@ fn what_cannot_be_used_ends_with_code_2_and_says_where_it_stands() {
     let output = ran(binaries::torrent(), &[("MDS_SCRUB_INTERVAL", "soon")], &[]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.code() == Some(2) && said.contains("(environment MDS_SCRUB_INTERVAL)"), "{said}");
+    // The other daemon's settings may stand in an environment that both share.
+    let shared = [("MDS_CAPACITY", "1"), ("MDS_PORT", "tcp://10.0.0.1:7401"), ("MDS_REPAIR_AFTRE", "1s")];
+    let output = ran(binaries::tracker(), &shared, &[]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(2) && said.contains("did you mean MDS_REPAIR_AFTER?"), "{said}");
 }
 
 #[tokio::test]

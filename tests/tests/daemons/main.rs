@@ -14,6 +14,7 @@ mod full_disk;
 mod goodbye;
 mod hostile;
 mod http;
+mod http_downloaders;
 mod http_hosts;
 mod http_limits;
 mod main_job;

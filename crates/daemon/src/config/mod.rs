@@ -9,8 +9,10 @@
 //! | what both daemons can be told | this file |
 //! | how the file is read, which names are alike | `load` |
 //! | what `--print-config` shows, the reference for documents | `print` |
+//! | which variables of the environment are refused | `environment` |
 //! | how a password gets in | `secret` |
 
+mod environment;
 mod error;
 mod load;
 mod origin;

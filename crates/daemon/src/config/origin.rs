@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
+use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command, CommandFactory, FromArgMatches};
 
 use super::ConfigError;
+use super::environment::mistyped;
 
 /// Where a value comes from that is not the default.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,12 +92,17 @@ impl Origins {
 }
 
 /// Reads the arguments of the process, and which of them came from the environment. Ends the process where they make no sense, or
-/// ask for help.
+/// ask for help; also where a variable of the environment is almost a setting's.
 #[must_use]
 pub fn read<A: CommandFactory + FromArgMatches>() -> (A, Origins) {
     let mut command = A::command();
     let matches = command.get_matches_mut();
     let origins = Origins::of(&command, &matches);
+    let variables = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    if let Some((told, nearest)) = mistyped(&command, variables) {
+        let message = format!("{told} in the environment is no setting; did you mean {nearest}?");
+        command.error(ErrorKind::UnknownArgument, message).exit();
+    }
     match A::from_arg_matches(&matches) {
         Ok(arguments) => (arguments, origins),
         Err(error) => error.format(&mut command).exit(),

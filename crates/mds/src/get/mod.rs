@@ -9,6 +9,7 @@ mod sink;
 use std::fs::File;
 use std::ops::Range;
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use endpoint::client::{Cluster, FileMap};
@@ -190,9 +191,14 @@ fn target(told: Option<&Path>, display_name: &str, hash: &Hash) -> PathBuf {
     };
     match told {
         None => name().into(),
-        Some(directory) if directory.is_dir() => directory.join(name()),
+        Some(directory) if directory.is_dir() || is_meant_as_directory(directory) => directory.join(name()),
         Some(file) => file.to_owned(),
     }
+}
+
+/// Whether it ends as only directories do, although there may be none.
+fn is_meant_as_directory(path: &Path) -> bool {
+    path.as_os_str().as_bytes().ends_with(b"/")
 }
 
 #[cfg(test)]
@@ -226,5 +232,6 @@ mod tests {
         let hash = Hash::of(b"x");
         assert_eq!(target(Some(directory.path()), "a/b", &hash), directory.path().join("b"));
         assert_eq!(target(Some(Path::new("some/where")), "a/b", &hash), Path::new("some/where"));
+        assert_eq!(target(Some(Path::new("no/where/")), "a/b", &hash), Path::new("no/where/b"));
     }
 }

@@ -251,7 +251,7 @@ impl Uploads {
                     sleep(pause(attempt, LONGEST_PAUSE)).await;
                     self.committed_bytes(upload).await?
                 }
-                Err(error) => return Err(Failure::refused(&error)),
+                Err(error) => return Err(Failure::refused_by_tracker(&error)),
             };
             if ended && now_committed == content.position() {
                 return Ok(());
@@ -304,7 +304,7 @@ impl Uploads {
             };
             let error = CallError::new(&self.endpoint, &status);
             if attempt >= ATTEMPTS || !is_passing(&error) {
-                return Err(Failure::refused(&error));
+                return Err(Failure::refused_by_tracker(&error));
             }
             sleep(pause(attempt, LONGEST_PAUSE)).await;
             attempt += 1;

@@ -1,0 +1,115 @@
+//! What people download large files with, on files beyond what 32 bits can count: `curl` that resumes, `aria2c` with several connections.
+
+use std::fs::{self, File};
+use std::io::{Cursor, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+use std::process::Output;
+
+use mds_tests::brokers::Package;
+use mds_tests::http::request;
+use mds_tests::{needs_broker, needs_mosquitto};
+use sha2::{Digest, Sha256};
+use tokio::process::Command;
+
+use crate::support::{Service, content, recorded_site};
+
+const ARIA2: Package = Package { name: "aria2", program: "aria2c", package: "aria2" };
+
+const CURL: [&str; 5] = ["--silent", "--show-error", "--fail", "--noproxy", "*"];
+
+/// Where the bytes without a pattern begin: on both sides of 4 GiB, so that few fragments differ and the disk need not hold them all.
+const MIXED_FROM: u64 = (4 << 30) - (1 << 20) - 5;
+const MIXED: usize = (3 << 20) + 777;
+
+async fn ran(program: &str, arguments: &[&str]) -> Output {
+    let output = Command::new(program).args(arguments).output().await.unwrap();
+    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output
+}
+
+#[tokio::test]
+async fn a_file_beyond_four_gibibytes_is_read_at_any_place_and_resumed() {
+    needs_mosquitto!();
+    let (_broker, _recorder, site) = recorded_site().await;
+    let arguments = ["--copies", "1", "--fragment-size", "1048576"];
+    let mut service = Service::start(site.with_http(), 1, &arguments).await;
+    let mixed = content(61, MIXED);
+    let whole = std::io::repeat(0).take(MIXED_FROM).chain(Cursor::new(mixed.clone()));
+    let digest = service.tracker.client.put("disk.img", whole).await;
+    service.tracker.client.counts_copies(&digest, 1).await;
+    mds_tests::client::agree(&service.clients()).await;
+    let address = service.torrents[0].daemon.http().await;
+    let size = MIXED_FROM + MIXED as u64;
+    let path = format!("/files/{digest}");
+    let url = format!("http://{address}{path}");
+
+    let head = request(&address, "HEAD", &path, &[]).await;
+    assert_eq!((head.status, head.field("content-length")), (200, Some(&*size.to_string())));
+    let range =
+        async |range: &str| ran("curl", &[&CURL[..], &["--range", range, &url]].concat()).await.stdout;
+    let of_mixed = |from: u64, to: u64| {
+        let index = |offset: u64| usize::try_from(offset - MIXED_FROM).unwrap();
+        mixed[index(from)..=index(to)].to_owned()
+    };
+    for (from, to) in [((4 << 30) - 1000, (4 << 30) + 1000), ((4 << 30) + 17, (4 << 30) + 17)] {
+        assert!(range(&format!("{from}-{to}")).await == of_mixed(from, to), "{from} to {to}");
+    }
+    assert!(range("-777").await == mixed[MIXED - 777..]);
+    assert!(range("1000-1999").await == vec![0; 1000]);
+    let beyond = request(&address, "GET", &path, &[("Range", &format!("bytes={size}-"))]).await;
+    assert_eq!((beyond.status, beyond.field("content-range")), (416, Some(&*format!("bytes */{size}"))));
+
+    // A download that broke off between 4 GiB and the end.
+    let directory = tempfile::tempdir().unwrap();
+    let partial = directory.path().join("partial");
+    let had = (4 << 30) + 12_345;
+    let mut file = File::create(&partial).unwrap();
+    file.seek(SeekFrom::Start(MIXED_FROM)).unwrap();
+    file.write_all(&of_mixed(MIXED_FROM, had - 1)).unwrap();
+    ran("curl", &[&CURL[..], &["-C", "-", "-o", partial.to_str().unwrap(), &url]].concat()).await;
+    assert_eq!(sha256(&partial), digest);
+}
+
+#[tokio::test]
+async fn aria2c_takes_one_file_over_several_connections_and_goes_on_with_it() {
+    needs_mosquitto!();
+    needs_broker!(ARIA2);
+    let (_broker, _recorder, site) = recorded_site().await;
+    let mut service = Service::start(site.with_http(), 2, &["--copies", "2"]).await;
+    let digest = service.tracker.client.put("map", Cursor::new(content(62, 9_000_001))).await;
+    service.tracker.client.counts_copies(&digest, 2).await;
+    mds_tests::client::agree(&service.clients()).await;
+    // The same file from two torrents, as pieces of one download.
+    let mut urls = Vec::new();
+    for torrent in &mut service.torrents {
+        urls.push(format!("http://{}/files/{digest}", torrent.daemon.http().await));
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let checksum = format!("--checksum=sha-256={digest}");
+    let to = directory.path().to_str().unwrap();
+    let aria2c = ["--quiet", "--no-conf", "--no-proxy=*", "--dir", to, "--out", "map", &checksum];
+    let aria2c =
+        [&aria2c[..], &["--split=4", "--max-connection-per-server=2", "--min-split-size=1M"]].concat();
+    let urls: Vec<&str> = urls.iter().map(String::as_str).collect();
+    ran("aria2c", &[&aria2c[..], &urls].concat()).await;
+    let map = directory.path().join("map");
+    assert_eq!(sha256(&map), digest);
+
+    File::options().write(true).open(&map).unwrap().set_len(5_000_000).unwrap();
+    ran("aria2c", &[&aria2c[..], &["--continue=true", urls[1]]].concat()).await;
+    assert_eq!(sha256(&map), digest);
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "nothing is left beside it");
+}
+
+fn sha256(path: &Path) -> String {
+    let mut file = File::open(path).unwrap();
+    let mut hasher = Sha256::new();
+    let mut piece = vec![0; 1 << 20];
+    loop {
+        let length = file.read(&mut piece).unwrap();
+        if length == 0 {
+            return mds_tests::specification::hex(&hasher.finalize());
+        }
+        hasher.update(&piece[..length]);
+    }
+}
