@@ -328,6 +328,10 @@ def failures(tracked, torrents):
         expect(reading(file.name, len(data) + 1), "OUT_OF_RANGE", "OFFSET_OUT_OF_RANGE", "BadRequest", size_bytes=str(len(data)))
         expect(reading(file.name, -1), "OUT_OF_RANGE", "OFFSET_OUT_OF_RANGE", read_offset="-1")
         expect(reading(file.name, 0, -1), "INVALID_ARGUMENT", "NEGATIVE_LIMIT", "BadRequest", read_limit="-1")
+        unknown = daemon.channel.unary_unary("/mds.v1.EndpointService/Guess", lambda _: b"", lambda _: None)
+        expect(lambda: unknown(None), "UNIMPLEMENTED", "UNKNOWN_METHOD")
+        garbled = daemon.channel.unary_unary("/mds.v1.EndpointService/GetFile", lambda _: b"\xff\xff", lambda _: None)
+        expect(lambda: garbled(None), "INTERNAL", "MALFORMED_MESSAGE")
         batch = endpoint.BatchGetFragmentsRequest(digests=[UNKNOWN] * 10_001)
         expect(lambda: daemon.endpoint.BatchGetFragments(batch), "INVALID_ARGUMENT", "TOO_MANY", "BadRequest", limit="10000")
 
@@ -348,8 +352,20 @@ def failures(tracked, torrents):
     short = tracked.tracker.CreateUpload(request).upload
     tracked.tracker.WriteFragments(iter([tracker.WriteFragmentsRequest(upload=short.name, data=b"short", finish_fragment=True)]))
     expect(lambda: tracked.tracker.CompleteUpload(tracker.CompleteUploadRequest(name=short.name)), "INVALID_ARGUMENT", "SIZE_MISMATCH", "BadRequest")
+    gap = tracked.tracker.CreateUpload(tracker.CreateUploadRequest()).upload
+    tracked.tracker.WriteFragments(pieces(gap, content(10, 2500), [0, 2048]))
+    ended = tracker.CompleteUploadRequest(name=gap.name)
+    expect(lambda: tracked.tracker.CompleteUpload(ended), "FAILED_PRECONDITION", "FRAGMENTS_MISSING", "PreconditionFailure", first_missing_offset="1024")
+    tracked.tracker.WriteFragments(pieces(gap, content(10, 2500), [1024]))
+    assert tracked.tracker.CompleteUpload(ended).file.size_bytes == 2500
+    early = tracked.tracker.CreateUpload(tracker.CreateUploadRequest(size_bytes=1500, digest=digest_of(content(11, 1500)))).upload
+    tracked.tracker.WriteFragments(pieces(early, content(11, 1500), [0]))
+    ended = tracker.CompleteUploadRequest(name=early.name)
+    expect(lambda: tracked.tracker.CompleteUpload(ended), "FAILED_PRECONDITION", "FRAGMENTS_MISSING", "PreconditionFailure", first_missing_offset="1024")
+    half = tracker.WriteFragmentsRequest(upload=early.name, data=b"half", file_offset=1024)
+    expect(lambda: tracked.tracker.WriteFragments(iter([half])), "INVALID_ARGUMENT", "INVALID_FIELD", "BadRequest", field="finish_fragment")
     large = tracker.WriteFragmentsRequest(upload=upload.name, data=bytes(2 << 20))
-    assert failure(lambda: tracked.tracker.WriteFragments(iter([large]))).code == "OUT_OF_RANGE"
+    expect(lambda: tracked.tracker.WriteFragments(iter([large])), "OUT_OF_RANGE", "MESSAGE_TOO_LARGE")
 
     few = tracker.CreateUploadRequest(min_servers=4)
     expect(lambda: tracked.tracker.CreateUpload(few), "FAILED_PRECONDITION", "TOO_FEW_TORRENTS", "PreconditionFailure", registered="3", wanted="4")

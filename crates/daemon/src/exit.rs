@@ -20,6 +20,13 @@ pub enum ExitCode {
     Store,
 }
 
+/// What `--help` says below the flags.
+pub const HELP: &str = "\
+'--print-config' shows all settings with their defaults.
+
+Exit codes: 0 ok, 1 failed, 2 usage or configuration, 4 broker unreachable or unfit, 5 another tracker
+is online, 6 the data directory cannot be used.";
+
 impl ExitCode {
     /// The number.
     #[must_use]

@@ -13,6 +13,9 @@ use crate::config::Common;
 use crate::http::{HttpServer, Site};
 use crate::{ExitCode, Failure};
 
+const ENDPOINT_FILE: &str = "endpoint";
+const HTTP_FILE: &str = "http";
+
 /// Opens the store in the data directory.
 ///
 /// # Errors
@@ -27,6 +30,8 @@ pub fn open_store(directory: &Path) -> Result<Store, Failure> {
     })?;
     let store = Store::open(directory, StoreOptions::default())
         .map_err(|error| Failure::new(ExitCode::Store, error))?;
+    // The directory is this daemon's now. Where an earlier run had its addresses, somebody else may answer.
+    forget_addresses(directory);
     if let Some(recovered) = store.recovered() {
         warn!(
             ?recovered,
@@ -61,7 +66,7 @@ pub async fn listen(common: &Common) -> Result<(TcpListener, SocketAddr), Failur
     };
     let listener = TcpListener::bind(common.listen).await.map_err(refused)?;
     let address = listener.local_addr().map_err(refused)?;
-    write_address(&common.data_dir.join("endpoint"), address)?;
+    write_address(&common.data_dir.join(ENDPOINT_FILE), address)?;
     info!(%address, "endpoint listens");
     Ok((listener, address))
 }
@@ -71,11 +76,7 @@ pub async fn listen(common: &Common) -> Result<(TcpListener, SocketAddr), Failur
 /// # Errors
 /// If the address cannot be listened on.
 pub async fn serve_http(common: &Common, site: Site) -> Result<Option<HttpServer>, Failure> {
-    let Some(wanted) = common.http else {
-        // Where an earlier run had them, somebody else may answer now.
-        let _ = fs::remove_file(common.data_dir.join("http"));
-        return Ok(None);
-    };
+    let Some(wanted) = common.http else { return Ok(None) };
     let server = site.serve(wanted).await.map_err(|error| {
         Failure::text(
             ExitCode::Failed,
@@ -83,9 +84,16 @@ pub async fn serve_http(common: &Common, site: Site) -> Result<Option<HttpServer
         )
     })?;
     let address = server.address();
-    write_address(&common.data_dir.join("http"), address)?;
+    write_address(&common.data_dir.join(HTTP_FILE), address)?;
     info!(%address, "HTTP listens");
     Ok(Some(server))
+}
+
+fn forget_addresses(directory: &Path) {
+    for file in [ENDPOINT_FILE, HTTP_FILE] {
+        // A file that is not there, or in a directory that nobody can write into, tells nothing new.
+        let _ = fs::remove_file(directory.join(file));
+    }
 }
 
 /// Whoever reads the file while it is replaced reads the old address or the new one.

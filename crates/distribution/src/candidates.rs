@@ -1,6 +1,6 @@
 //! Who should hold a fragment: the placement, fed from a view.
 
-use protocol::{ClientId, Hash};
+use protocol::{ClientId, Hash, Zone};
 
 use crate::placement::{Aim, Candidate, Placement, Standing};
 use crate::view::{Client, View};
@@ -18,7 +18,7 @@ pub fn ranked(
         client,
         capacity_bytes: known.registration.capacity_bytes,
         used_bytes: known.used_bytes,
-        zone: known.registration.zone.as_ref().map(ClientId::as_str),
+        zone: known.registration.zone.as_ref().map(Zone::as_str),
     });
     let fragment_size_bytes = view.fragment_size_bytes().unwrap_or(1);
     let placement = Placement::new(candidates, Aim { copies, fragment_size_bytes });

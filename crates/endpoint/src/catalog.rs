@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 pub use distribution::Copies;
 use distribution::view::{Client, View};
-use protocol::{ClientId, EndpointUri, Hash};
+use protocol::{ClientId, EndpointUri, Hash, Zone};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::feed::Feed;
@@ -67,7 +67,7 @@ pub struct ServerStatus {
     /// Where it can be asked.
     pub endpoints: BTreeSet<EndpointUri>,
     /// The failure domain it stands in, if told.
-    pub zone: Option<ClientId>,
+    pub zone: Option<Zone>,
     /// Bytes of the fragments it holds.
     pub used_bytes: u64,
     /// Bytes of fragments it may hold, if told.

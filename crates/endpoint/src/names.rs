@@ -67,14 +67,14 @@ pub struct Blob {
     pub size_bytes: u64,
 }
 
-/// Reads `blobs/{sha256}/{size}`.
+/// Reads `blobs/{sha256}/{size}`. What stands before it is the name of an instance, of which there is one here, whatever it is called.
 ///
 /// # Errors
 /// If it is anything else.
 pub fn parse_blob_name(field: &'static str, text: &str) -> Result<Blob, Refusal> {
     let invalid = || Refusal::InvalidField { field, problem: "use blobs/{sha256}/{size}".into() };
-    let (digest, size) =
-        text.strip_prefix("blobs/").and_then(|rest| rest.split_once('/')).ok_or_else(invalid)?;
+    let rest = behind_instance(text, "blobs/").ok_or_else(invalid)?;
+    let (digest, size) = rest.split_once('/').ok_or_else(invalid)?;
     let digest = parse_digest(digest).map_err(|_| Refusal::invalid_digest(field, digest))?;
     let is_number = size.bytes().all(|byte| byte.is_ascii_digit());
     let size: Option<i64> = size.parse().ok().filter(|_| is_number);
@@ -82,15 +82,24 @@ pub fn parse_blob_name(field: &'static str, text: &str) -> Result<Blob, Refusal>
     Ok(Blob { digest, size_bytes })
 }
 
-/// Reads `uploads/{upload}/blobs/{sha256}/{size}`, and ignores what follows on another `/`: the upload and the blob.
+/// What follows on `collection`, with which the text begins, or one of its segments.
+fn behind_instance<'a>(text: &'a str, collection: &str) -> Option<&'a str> {
+    let begins = |at: &usize| *at == 0 || text[..*at].ends_with('/');
+    let at = text.match_indices(collection).map(|(at, _)| at).find(begins)?;
+    Some(&text[at + collection.len()..])
+}
+
+/// Reads `uploads/{upload}/blobs/{sha256}/{size}`, and ignores what follows on another `/`, and what stands before it, as
+/// [`parse_blob_name`] does: the upload and the blob.
 ///
 /// # Errors
 /// If it is anything else.
 pub fn parse_blob_upload<'a>(field: &'static str, text: &'a str) -> Result<(&'a str, Blob), Refusal> {
     let invalid =
         || Refusal::InvalidField { field, problem: "use uploads/{uuid}/blobs/{sha256}/{size}".into() };
-    let rest = text.strip_prefix("uploads/").ok_or_else(invalid)?;
-    let (upload, blob) = rest.split_once('/').ok_or_else(invalid)?;
+    let rest = behind_instance(text, "uploads/").ok_or_else(invalid)?;
+    let (upload, blob) =
+        rest.split_once('/').filter(|(_, blob)| blob.starts_with("blobs/")).ok_or_else(invalid)?;
     let end = blob.match_indices('/').nth(2).map_or(blob.len(), |(at, _)| at);
     Ok((upload, parse_blob_name(field, &blob[..end])?))
 }

@@ -1,6 +1,7 @@
 //! A gRPC server with everything that each of ours has: health, reflection, limits, and an end that is waited for.
 
 mod connections;
+mod explained;
 mod health;
 mod reflection;
 
@@ -9,6 +10,7 @@ use std::future::Future;
 use std::io;
 use std::time::Duration;
 
+use axum::middleware::map_response;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::net::TcpListener;
@@ -17,7 +19,7 @@ use tokio::task::JoinSet;
 use tonic::body::Body;
 use tonic::codegen::{Service, http};
 use tonic::server::NamedService;
-use tonic::service::RoutesBuilder;
+use tonic::service::{Routes, RoutesBuilder};
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
@@ -142,6 +144,12 @@ pub async fn serve(
     reflection::add(&mut routes, &ending)?;
     routes.add_service(HealthServer::new(EndingHealth::new(health.clone(), ending)));
 
+    let explained = map_response(async |mut answer: axum::response::Response| {
+        explained::explain(answer.headers_mut());
+        answer
+    });
+    let router = routes.routes().into_axum_router().layer(explained);
+
     // `Server::tcp_nodelay` has no effect on a listener that is handed in: without this line each small answer takes 40 ms.
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(TCP_KEEP_ALIVE));
     let incoming = connections::limited(incoming, MAX_CONNECTIONS);
@@ -154,7 +162,7 @@ pub async fn serve(
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_frame_size(FRAME_BYTES)
-        .add_routes(routes.routes())
+        .add_routes(Routes::from(router))
         .serve_with_incoming_shutdown(incoming, async {
             let _ = ended.await;
         });

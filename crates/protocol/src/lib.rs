@@ -40,6 +40,7 @@ pub mod limits;
 pub mod metadata;
 pub mod topic;
 mod wire;
+pub mod zone;
 
 pub use codec::{DecodeError, Heard, decode, encode_torrent, encode_tracker};
 pub use endpoint_uri::EndpointUri;
@@ -50,3 +51,4 @@ pub use ids::{ClientId, Epoch, EventId, Incarnation, InstanceId, Revision};
 pub use limits::Limits;
 pub use metadata::{ClientMetadata, DeniedCode, FileMetadata, FragmentMetadata};
 pub use topic::{EventKind, Role, Topics};
+pub use zone::Zone;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::wire::int64;
-use crate::{ClientId, EndpointUri, FileName, Hash};
+use crate::{EndpointUri, FileName, Hash, Zone};
 
 /// `FileMetadata`: what is known of a file besides its hash.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,7 +48,7 @@ pub struct ClientMetadata {
     pub capacity_bytes: Option<u64>,
     /// The failure domain it stands in (an addition of ours).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub zone: Option<ClientId>,
+    pub zone: Option<Zone>,
 }
 
 /// `ClientJoinDeniedCode`: why a torrent may not join.

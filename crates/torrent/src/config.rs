@@ -6,7 +6,8 @@ use clap::Parser;
 use daemon::config::{
     Common, CommonSettings, ConfigError, Defaults, Loaded, Origins, load, parse, read, value_error,
 };
-use protocol::{ClientId, EndpointUri};
+use daemon::exit::HELP;
+use protocol::{ClientId, EndpointUri, Zone};
 use serde::{Deserialize, Serialize};
 
 const DEFAULTS: Defaults =
@@ -14,7 +15,7 @@ const DEFAULTS: Defaults =
 
 /// Stores fragments that a tracker distributes over MQTT, and serves them over gRPC.
 #[derive(Debug, Clone, Default, Parser)]
-#[command(name = "torrent", version)]
+#[command(name = "torrent", version, after_help = HELP)]
 pub struct Arguments {
     /// TOML file with settings; environment and flags win over it.
     #[arg(long, value_name = "FILE", env = "MDS_CONFIG")]
@@ -67,7 +68,7 @@ pub struct Config {
     /// Its capacity in bytes, if told.
     pub capacity_bytes: Option<u64>,
     /// Its zone, if told.
-    pub zone: Option<ClientId>,
+    pub zone: Option<Zone>,
 }
 
 impl Arguments {

@@ -7,6 +7,7 @@ use clap::Parser;
 use daemon::config::{
     Common, CommonSettings, ConfigError, Defaults, Loaded, Origins, duration, load, parse, read, value_error,
 };
+use daemon::exit::HELP;
 use distribution::Copies;
 use distribution::limits::{REPAIR_AFTER, TrackerLimits};
 use protocol::EndpointUri;
@@ -20,7 +21,7 @@ const DEFAULTS: Defaults =
 
 /// Takes files, cuts them into fragments and distributes these to torrents over MQTT.
 #[derive(Debug, Clone, Default, Parser)]
-#[command(name = "tracker", version)]
+#[command(name = "tracker", version, after_help = HELP)]
 pub struct Arguments {
     /// TOML file with settings; environment and flags win over it.
     #[arg(long, value_name = "FILE", env = "MDS_CONFIG")]

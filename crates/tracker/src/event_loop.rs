@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bus::Message;
 use daemon::hearing::hear;
@@ -28,7 +29,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::catalog::TrackerCatalog;
 use crate::config::Config;
-use crate::connection::{ConnectError, Connector, Presence};
+use crate::connection::{ConnectError, Connector, Presence, STANDING_BY};
 use crate::delivering::{Deliverer, Delivery};
 use crate::fetching::{Fetched, Fetcher};
 use crate::requests::{Refused, Reply, Request};
@@ -129,6 +130,7 @@ impl EventLoop {
 
     /// Runs until the tracker is asked to end or cannot go on. The server ends once the goodbye is said.
     pub async fn run(mut self, serving: Serving) -> Result<(), Failure> {
+        self.tell();
         while let Some(next) = self.next().await {
             let turn = Turn::begin();
             let is_busy = matches!(next, Next::Link(_));
@@ -475,7 +477,9 @@ impl EventLoop {
         self.was_fenced = is_fenced;
         let decides = is_up && !is_fenced;
         self.parts.online.send_if_modified(|online| std::mem::replace(online, decides) != decides);
+        let is_standing_by = self.parts.connector.is_standing_by.load(Ordering::Relaxed);
         self.parts.readiness.set(match (is_up, is_fenced) {
+            (false, _) if is_standing_by => Some(STANDING_BY),
             (false, _) => Some("the broker is not connected"),
             (true, true) => Some("the broker does not bring back what the tracker says"),
             (true, false) => None,

@@ -1,5 +1,6 @@
 //! Before a tracker connects it looks for another one: it gives way to it, replaces it, or stands by until it is gone.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bus::{Backoff, Delivery, Inbox, Message, Outbox, SessionOptions};
@@ -10,7 +11,7 @@ use protocol::{ClientId, Epoch, EventKind, Heard, InstanceId, decode};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{info, warn};
 
-use crate::connection::{ConnectError, Connector, ECHO, probe};
+use crate::connection::{ConnectError, Connector, ECHO, STANDING_BY, probe};
 
 /// How long a tracker that is online may take to answer a probe, where nothing that the broker has retained tells of one. At a broker
 /// that is slow to bring back the probe itself it is given [`PATIENCE`] times as long as that took.
@@ -44,6 +45,24 @@ impl OtherTracker {
             Self::Respect | Self::Replace => Self::Respect,
             Self::Await | Self::AwaitReturn => Self::Await,
         }
+    }
+}
+
+/// Says that the tracker stands by until this is dropped, with the session or its attempt.
+struct StandingBy<'a>(&'a Connector);
+
+impl<'a> StandingBy<'a> {
+    fn begin(connector: &'a Connector) -> Self {
+        connector.is_standing_by.store(true, Ordering::Relaxed);
+        // Nothing else may happen for long.
+        connector.readiness.set(Some(STANDING_BY));
+        Self(connector)
+    }
+}
+
+impl Drop for StandingBy<'_> {
+    fn drop(&mut self) {
+        self.0.is_standing_by.store(false, Ordering::Relaxed);
     }
 }
 
@@ -125,6 +144,7 @@ impl Connector {
         at_least: Duration,
     ) -> Result<(), ConnectError> {
         self.treat_others(OtherTracker::AwaitReturn);
+        let _standing_by = StandingBy::begin(self);
         let mut earliest = Instant::now() + at_least;
         loop {
             let is_online = self.another(seen).is_some();

@@ -15,7 +15,7 @@ use distribution::view::{Change, View};
 use distribution::{Moment, Torrent, TorrentCommand, TorrentConfig, TorrentInput};
 use protocol::event::{ClientGoodbye, TorrentEnvelope, TorrentEvent, reason};
 use protocol::{
-    ClientId, EndpointUri, EventId, EventKind, Hash, Heard, Incarnation, InstanceId, Revision, Topics,
+    ClientId, EndpointUri, EventId, EventKind, Hash, Heard, Incarnation, InstanceId, Revision, Topics, Zone,
 };
 use uuid::Uuid;
 
@@ -62,7 +62,7 @@ pub struct TorrentSetup {
     /// How many bytes it may store.
     pub capacity_bytes: u64,
     /// Its failure domain.
-    pub zone: Option<ClientId>,
+    pub zone: Option<Zone>,
     /// Bounds of the work.
     pub limits: TorrentLimits,
 }

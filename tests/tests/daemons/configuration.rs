@@ -77,6 +77,19 @@ fn what_cannot_be_used_ends_with_code_2_and_says_where_it_stands() {
     let output = ran(binaries::torrent(), &[("MDS_SCRUB_INTERVAL", "soon")], &[]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.code() == Some(2) && said.contains("(environment MDS_SCRUB_INTERVAL)"), "{said}");
+    for (variable, value) in [("MDS_CAPACITY", "much"), ("MDS_RETRY_CONNECT", "perhaps")] {
+        let output = ran(binaries::torrent(), &[(variable, value)], &["--print-config"]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(value) && said.contains(&format!("environment: {variable}")), "{said}");
+    }
+    let output = ran(binaries::torrent(), &[("MDS_CAPACITY", "1")], &["--capacity", "much"]);
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("MDS_CAPACITY"));
+    // What is empty is not told.
+    let empty =
+        ["MDS_CAPACITY", "MDS_RETRY_CONNECT", "MDS_ZONE", "MDS_ADVERTISE"].map(|variable| (variable, ""));
+    let output = ran(binaries::torrent(), &empty, &["--print-config"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     // The other daemon's settings may stand in an environment that both share.
     let shared = [("MDS_CAPACITY", "1"), ("MDS_PORT", "tcp://10.0.0.1:7401"), ("MDS_REPAIR_AFTRE", "1s")];
     let output = ran(binaries::tracker(), &shared, &[]);

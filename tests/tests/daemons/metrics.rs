@@ -36,6 +36,14 @@ fn samples(text: &str) -> BTreeMap<&str, f64> {
 async fn metrics(address: &str) -> String {
     let answer = get(address, "/metrics").await;
     assert_eq!(answer.status, 200);
+    assert_eq!(answer.field("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    answer.text()
+}
+
+/// As Prometheus asks.
+async fn open_metrics(address: &str) -> String {
+    let accept = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2,*/*;q=0.1";
+    let answer = request(address, "GET", "/metrics", &[("Accept", accept)]).await;
     assert_eq!(
         answer.field("content-type"),
         Some("application/openmetrics-text; version=1.0.0; charset=utf-8")
@@ -106,27 +114,38 @@ async fn metrics_keep_the_rules_of_prometheus() {
     for address in [&tracker, &torrent] {
         get(address, &format!("/files/{digest}")).await;
         get(address, "/").await;
-        let text = metrics(address).await;
-        assert!(text.ends_with("# EOF\n"));
-        let mut types = BTreeMap::new();
-        let mut helped = BTreeSet::new();
-        for line in text.lines() {
-            let mut words = line.splitn(4, ' ');
-            match (words.next(), words.next(), words.next(), words.next()) {
-                (Some("#"), Some("HELP"), Some(name), Some(help)) => {
-                    assert!(helped.insert(name) && help.len() > 5, "{line}");
-                }
-                (Some("#"), Some("TYPE"), Some(name), Some(kind)) => {
-                    assert!(helped.contains(name) && types.insert(name, kind).is_none(), "{line}");
-                }
-                _ => {}
+        let (open, older) = (open_metrics(address).await, metrics(address).await);
+        assert!(open.ends_with("# EOF\n") && !older.contains("# EOF"));
+        for text in [&open, &older] {
+            let types = types(text);
+            for (sample, value) in samples(text) {
+                check_sample(sample, value, &types);
             }
+            assert!(!text.contains(&digest) && !text.contains("alert") && !text.contains("127."), "{text}");
         }
-        for (sample, value) in samples(&text) {
-            check_sample(sample, value, &types);
-        }
-        assert!(!text.contains(&digest) && !text.contains("alert") && !text.contains("127."), "{text}");
+        // A reader of the older format knows a counter by its whole name.
+        assert_eq!(types(&older).get("mds_bus_events_total"), Some(&"counter"));
+        assert_eq!(types(&open).get("mds_bus_events"), Some(&"counter"));
     }
+}
+
+/// The kinds of the metrics by their names; each is explained.
+fn types(text: &str) -> BTreeMap<&str, &str> {
+    let mut types = BTreeMap::new();
+    let mut helped = BTreeSet::new();
+    for line in text.lines() {
+        let mut words = line.splitn(4, ' ');
+        match (words.next(), words.next(), words.next(), words.next()) {
+            (Some("#"), Some("HELP"), Some(name), Some(help)) => {
+                assert!(helped.insert(name) && help.len() > 5, "{line}");
+            }
+            (Some("#"), Some("TYPE"), Some(name), Some(kind)) => {
+                assert!(helped.contains(name) && types.insert(name, kind).is_none(), "{line}");
+            }
+            _ => {}
+        }
+    }
+    types
 }
 
 fn check_sample(sample: &str, value: f64, types: &BTreeMap<&str, &str>) {

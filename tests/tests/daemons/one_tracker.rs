@@ -3,13 +3,16 @@
 use std::collections::BTreeSet;
 use std::io::Cursor;
 
+use endpoint::client::Cluster;
 use mds_tests::client::agree;
 use mds_tests::daemons::Site;
+use mds_tests::http::get;
 use mds_tests::mosquitto::Mosquitto;
 use mds_tests::mqtt::{Message, Session};
 use mds_tests::needs_mosquitto;
 use mds_tests::recorder::Recorder;
 use mds_tests::recorder::checks::connections;
+use protocol::EndpointUri;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::support::{Server, Service, content, recorded_site};
@@ -121,9 +124,21 @@ async fn a_tracker_that_takes_over_ends_the_first_with_code_5_and_learns_what_th
 /// A tracker stands by until the first one goes; then it is the tracker.
 async fn stands_by(first_goes: impl AsyncFnOnce(&mut Server)) {
     let (_broker, recorder, site) = recorded_site().await;
-    let mut service = Service::start(site, 1, &["--copies", "1"]).await;
+    let mut service = Service::start(site.with_http(), 1, &["--copies", "1"]).await;
     let mut second = Server::of(service.site.tracker("second", &["--standby", "--copies", "1"])).await;
     second.daemon.says("standing by").await;
+    let not_ready = get(&second.daemon.http().await, "/readyz").await.text();
+    assert_eq!(not_ready, "not ready: another tracker is online; standing by\n");
+    // Whom a user names first does not matter.
+    let before = service.tracker.client.put("before.bin", Cursor::new(content(8, 1000))).await;
+    let mut both = Vec::new();
+    for tracker in [&mut second, &mut service.tracker] {
+        both.push(format!("grpc://{}", tracker.daemon.endpoint().await).parse::<EndpointUri>().unwrap());
+    }
+    let cluster = Cluster::connect(both.clone()).await.unwrap();
+    assert_eq!(cluster.servers().await.unwrap().len(), 1);
+    assert_eq!(cluster.tracker().await.unwrap().0, both[1]);
+    cluster.file(&before.parse().unwrap()).await.unwrap();
     assert!(service.tracker.daemon.is_running());
     assert_eq!(trackers(&recorder).len(), 1);
 

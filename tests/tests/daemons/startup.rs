@@ -70,7 +70,7 @@ async fn a_wrong_setting_ends_with_code_2_and_is_named() {
     ends(site.tracker("tracker", &["--fragment-size", "1000"]), 2, &["fragment_size", "1000", "1024"]).await;
     ends(site.tracker("tracker", &["--no-such-flag"]), 2, &["--no-such-flag"]).await;
     ends(site.tracker("tracker", &["--takeover", "--standby"]), 2, &["--takeover", "--standby"]).await;
-    ends(site.torrent("t1", &["--zone", "Rack A"]), 2, &["zone", "Rack A"]).await;
+    ends(site.torrent("t1", &["--zone", "Rack\nA"]), 2, &["zone", "Rack", "one line"]).await;
     ends(site.torrent("t1", &["--capacity", "much"]), 2, &["--capacity", "much"]).await;
     ends(site.torrent("t1", &["--advertise", "nonsense"]), 2, &["advertise"]).await;
 }

@@ -86,9 +86,15 @@ async fn an_upload_to_a_tracker_that_is_gone_ends_unreachable() {
     let mut network = Network::start(2).await;
     let torrent = network.torrents[0].endpoint().await;
     network.write("map", &bytes(10, 1));
+    network.write("another", &bytes(11, 1));
     network.tracker.kill();
     let put = network.mds().args(["put", "map", "--json", "--endpoint", &torrent]).run().await;
     put.failed(4);
+    // What is put after it does not try as long.
+    let put = network.mds().args(["put", "map", "another", "--endpoint", &torrent]).run().await;
+    assert_eq!(put.code, Some(4));
+    let told = put.stderr.lines().any(|line| line == "mds: another: not tried");
+    assert!(told && put.stderr.contains("is the tracker running"), "{}", put.stderr);
 }
 
 #[tokio::test(flavor = "multi_thread")]

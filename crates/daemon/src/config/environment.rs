@@ -1,12 +1,50 @@
-//! Variables of the environment that are almost a setting's.
+//! What variables of the environment say, and what they do not say.
+//!
+//! One that is empty says nothing, as Compose has it for `${X:-}`. A value that cannot be used is told with the variable it comes from,
+//! not only with the flag that would say the same.
 //!
 //! Other programs' variables may begin like ours (the platform's, the tool's, the other daemon's in a file that all share), so one that
 //! is like none of the settings is let be. One that differs by a slip of the finger would be ignored in silence, and is refused.
 
+use std::ffi::OsString;
+
 use clap::Command;
+use clap::error::{ContextKind, ContextValue, Error};
 
 /// What all variables of the settings begin with.
 const PREFIX: &str = "MDS_";
+
+/// Stands for a variable that is empty. No variable is called so.
+const EMPTY: &str = "an empty variable";
+
+/// The command line, for which variables that are empty are not there.
+pub(super) fn without_empty(command: Command) -> Command {
+    command.mut_args(|argument| {
+        let value = argument.get_env().and_then(std::env::var_os);
+        // An argument that has a variable always has one.
+        if value.is_some_and(|value| value.is_empty()) { argument.env(EMPTY) } else { argument }
+    })
+}
+
+/// The variable from which the value comes that `error` is about; none if a flag told it.
+pub(super) fn blamed(
+    command: &Command,
+    error: &Error,
+    mut arguments: impl Iterator<Item = OsString>,
+) -> Option<String> {
+    let Some(ContextValue::String(shown)) = error.get(ContextKind::InvalidArg) else { return None };
+    let flag = shown.split(' ').next()?;
+    let name = flag.strip_prefix("--")?;
+    let is_told = |argument: OsString| {
+        let argument = argument.to_string_lossy();
+        argument.strip_prefix(flag).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+    };
+    if arguments.any(is_told) {
+        return None;
+    }
+    let argument = command.get_arguments().find(|argument| argument.get_long() == Some(name))?;
+    Some(argument.get_env()?.to_str()?.to_owned())
+}
 
 /// The first of `variables` that is no setting's and yet almost one's, and the one that it is like.
 pub(super) fn mistyped(
@@ -20,7 +58,7 @@ pub(super) fn mistyped(
     unknown.sort_unstable();
     unknown.into_iter().find_map(|name| {
         let slips = |known: &&str| strsim::damerau_levenshtein(&name, known);
-        let nearest = known.iter().copied().min_by_key(|known| slips(&known))?;
+        let nearest = known.iter().copied().min_by_key(slips)?;
         (slips(&nearest) <= slips_forgiven(nearest)).then(|| (name.clone(), nearest.to_owned()))
     })
 }

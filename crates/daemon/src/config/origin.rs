@@ -9,7 +9,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Command, CommandFactory, FromArgMatches};
 
 use super::ConfigError;
-use super::environment::mistyped;
+use super::environment;
 
 /// Where a value comes from that is not the default.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,15 +91,24 @@ impl Origins {
     }
 }
 
-/// Reads the arguments of the process, and which of them came from the environment. Ends the process where they make no sense, or
-/// ask for help; also where a variable of the environment is almost a setting's.
+/// Reads the arguments of the process, and which of them came from the environment; a variable that is empty says nothing. Ends the
+/// process where they make no sense, or ask for help; also where a variable of the environment is almost a setting's.
 #[must_use]
 pub fn read<A: CommandFactory + FromArgMatches>() -> (A, Origins) {
-    let mut command = A::command();
-    let matches = command.get_matches_mut();
+    let mut command = environment::without_empty(A::command());
+    let parsed = command.try_get_matches_from_mut(std::env::args_os());
+    let matches = parsed.unwrap_or_else(|error| {
+        let blamed = environment::blamed(&command, &error, std::env::args_os());
+        // What cannot be printed has no reader.
+        let _ = error.print();
+        if let Some(variable) = blamed {
+            eprintln!("  tip: the value comes from the environment: {variable}");
+        }
+        std::process::exit(error.exit_code())
+    });
     let origins = Origins::of(&command, &matches);
     let variables = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    if let Some((told, nearest)) = mistyped(&command, variables) {
+    if let Some((told, nearest)) = environment::mistyped(&A::command(), variables) {
         let message = format!("{told} in the environment is no setting; did you mean {nearest}?");
         command.error(ErrorKind::UnknownArgument, message).exit();
     }

@@ -1,8 +1,7 @@
 //! The settings shown: as a configuration file with the origin of each value, and as a reference for documents.
 
 use std::fmt::Write;
-use std::io::Write as _;
-use std::io::stdout;
+use std::io::{ErrorKind, Write as _, stdout};
 
 use clap::{Args, Command};
 use serde::Serialize;
@@ -42,6 +41,9 @@ pub fn print<S: Args + Serialize>(in_use: &S, origins: &Origins) -> String {
 /// If it does not take it.
 pub fn show(text: &str) -> Result<(), Failure> {
     let shown = stdout().write_all(text.as_bytes()).and_then(|()| stdout().flush());
+    // Whoever closed it has read enough.
+    let shown =
+        shown.or_else(|error| if error.kind() == ErrorKind::BrokenPipe { Ok(()) } else { Err(error) });
     shown
         .map_err(|error| Failure::text(ExitCode::Failed, format!("cannot write to standard output: {error}")))
 }

@@ -25,7 +25,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderValue, Response, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use endpoint::{CatalogHandle, EndpointApi, Fragments, ReadLimits};
@@ -130,11 +130,18 @@ async fn readyz(State(site): State<Arc<Site>>) -> Response<Body> {
     }
 }
 
-async fn metrics(State(site): State<Arc<Site>>) -> Response<Body> {
+/// In the format of OpenMetrics for who asks for it, as Prometheus does; else in the older one, which all others read.
+async fn metrics(State(site): State<Arc<Site>>, fields: HeaderMap) -> Response<Body> {
     measuring::look_up(&site).await;
-    let mut answer = Response::new(Body::from(site.metrics.text()));
-    let open_metrics = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
-    answer.headers_mut().insert(header::CONTENT_TYPE, open_metrics);
+    let accepted = fields.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let (text, kind) = if accepted.into_iter().any(|value| value.contains("application/openmetrics-text")) {
+        (site.metrics.text(), "application/openmetrics-text; version=1.0.0; charset=utf-8")
+    } else {
+        (site.metrics.older_text(), "text/plain; version=0.0.4; charset=utf-8")
+    };
+    let mut answer = Response::new(Body::from(text));
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    answer.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
     answer
 }
 

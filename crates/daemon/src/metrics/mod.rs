@@ -4,6 +4,7 @@
 //! somebody gathers ([`crate::http`]). docs/http.md lists them all.
 
 mod exchanges;
+mod exposition;
 mod grpc;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -295,7 +296,13 @@ impl Metrics {
         self.single_copy_since.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// All metrics in the text format.
+    /// All metrics in the older text format of Prometheus.
+    #[must_use]
+    pub fn older_text(&self) -> String {
+        exposition::older(&self.text())
+    }
+
+    /// All metrics in the text format of OpenMetrics.
     #[must_use]
     pub fn text(&self) -> String {
         let oldest = self.since().map_or(0.0, |since| since.elapsed().as_secs_f64());

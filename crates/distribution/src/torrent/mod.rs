@@ -13,7 +13,7 @@ mod presence;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use protocol::event::{ClientGoodbye, TorrentEnvelope, TorrentEvent, TrackerEvent, reason};
-use protocol::{ClientId, EndpointUri, Epoch, EventId, Feature, Hash, Heard, Incarnation, InstanceId};
+use protocol::{ClientId, EndpointUri, Epoch, EventId, Feature, Hash, Heard, Incarnation, InstanceId, Zone};
 
 use crate::command::TorrentCommand;
 use crate::copies::Copies;
@@ -42,7 +42,7 @@ pub struct TorrentConfig {
     /// How many bytes of fragments it may store.
     pub capacity_bytes: u64,
     /// The failure domain it stands in.
-    pub zone: Option<ClientId>,
+    pub zone: Option<Zone>,
     /// Bounds of the work.
     pub limits: TorrentLimits,
 }

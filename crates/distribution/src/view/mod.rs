@@ -20,7 +20,7 @@ mod orders;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use protocol::{ClientId, ClientMetadata, EndpointUri, FileMetadata, FileName, Hash, Revision};
+use protocol::{ClientId, ClientMetadata, EndpointUri, FileMetadata, FileName, Hash, Revision, Zone};
 use smallvec::SmallVec;
 
 pub use change::{Change, ChangeError};
@@ -76,7 +76,7 @@ pub struct Registration {
     /// How many bytes of fragments it may store, if told.
     pub capacity_bytes: Option<u64>,
     /// The failure domain it stands in, if told.
-    pub zone: Option<ClientId>,
+    pub zone: Option<Zone>,
 }
 
 /// A registered torrent.

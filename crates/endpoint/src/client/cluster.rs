@@ -92,8 +92,24 @@ impl Cluster {
             return Err(ClientError::NoEndpoint);
         }
         let cluster = Self { channels: Channels::default(), shared: Arc::new(Mutex::new(known)) };
+        cluster.leave_those_that_stand_by().await;
         cluster.servers().await?;
         Ok(cluster)
+    }
+
+    /// A tracker that waits for another one's end knows nothing of what happens: of several daemons it is the last to ask, as one
+    /// that does not answer.
+    async fn leave_those_that_stand_by(&self) {
+        let endpoints = self.endpoints();
+        for endpoint in &endpoints[..endpoints.len() - 1] {
+            let Ok(mut client) = self.reader(endpoint) else { continue };
+            match answer(client.get_network(proto::GetNetworkRequest {})).await {
+                Ok(network) if network.role() != proto::ServerRole::Tracker || network.tracker_online => {
+                    return;
+                }
+                Ok(_) | Err(_) => self.ask_last(endpoint),
+            }
+        }
     }
 
     /// All endpoints known, those that answered last first.
@@ -277,7 +293,7 @@ impl Cluster {
     /// # Errors
     /// If none of the daemons is the tracker or knows where it is.
     pub async fn tracker(&self) -> Result<(EndpointUri, TrackerServiceClient<Channel>), ClientError> {
-        let mut errors = Vec::new();
+        let (mut errors, mut off_line) = (Vec::new(), None);
         for endpoint in self.endpoints() {
             let mut client = self.reader(&endpoint)?;
             let network = match answer(client.get_network(proto::GetNetworkRequest {})).await {
@@ -290,13 +306,24 @@ impl Cluster {
             let told = network.tracker_endpoints.iter().filter_map(|text| text.parse().ok());
             let itself = (network.role() == proto::ServerRole::Tracker).then(|| endpoint.clone());
             if let Some(tracker) = itself.into_iter().chain(told).next() {
-                let client = TrackerServiceClient::new(self.channels.channel(&tracker)?)
-                    .max_decoding_message_size(MAX_MESSAGE_BYTES)
-                    .max_encoding_message_size(MAX_MESSAGE_BYTES);
-                return Ok((tracker, client));
+                if network.tracker_online {
+                    return self.tracker_at(tracker);
+                }
+                // It stands by, is not connected now, or went away: there may be another one.
+                off_line.get_or_insert(tracker);
             }
         }
-        Err(ClientError::NoTracker(errors))
+        off_line.map_or_else(|| Err(ClientError::NoTracker(errors)), |tracker| self.tracker_at(tracker))
+    }
+
+    fn tracker_at(
+        &self,
+        tracker: EndpointUri,
+    ) -> Result<(EndpointUri, TrackerServiceClient<Channel>), ClientError> {
+        let client = TrackerServiceClient::new(self.channels.channel(&tracker)?)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        Ok((tracker, client))
     }
 
     /// A client for the read service of one daemon.
@@ -369,6 +396,14 @@ impl Cluster {
         let mut known = self.known();
         if let Some(at) = known.endpoints.iter().position(|known| known == endpoint) {
             known.endpoints[..=at].rotate_right(1);
+        }
+    }
+
+    /// The next question goes to `endpoint` last.
+    fn ask_last(&self, endpoint: &EndpointUri) {
+        let mut known = self.known();
+        if let Some(at) = known.endpoints.iter().position(|known| known == endpoint) {
+            known.endpoints[at..].rotate_left(1);
         }
     }
 

@@ -20,12 +20,18 @@ pub enum DownloadError {
         size_bytes: u64,
     },
     /// Fragments that nobody could be asked for.
-    #[error("{} fragment(s) of file {file} have no holder that can be reached: try again when more torrents are online", .fragments.len())]
+    #[error(
+        "{} fragment(s) of file {file} have no holder that can be reached{}: try again when more torrents are online",
+        .fragments.len(),
+        do_not_deliver(.failed)
+    )]
     Unavailable {
         /// The file.
         file: Hash,
         /// The fragments, in file order.
         fragments: Vec<Hash>,
+        /// Who was asked and did not deliver what was asked for last, by identifier.
+        failed: Vec<String>,
     },
     /// All fragments are good, but together they are not the file: whoever told of the file told something wrong.
     #[error(
@@ -43,4 +49,12 @@ pub enum DownloadError {
     /// The network could not be asked.
     #[error(transparent)]
     Client(#[from] ClientError),
+}
+
+fn do_not_deliver(failed: &[String]) -> String {
+    match failed {
+        [] => String::new(),
+        [one] => format!(" ({one} does not deliver)"),
+        several => format!(" ({} do not deliver)", several.join(", ")),
+    }
 }

@@ -28,6 +28,8 @@ pub struct Holder {
     pub fragments: u64,
     pub bytes: u64,
     pub failures: u64,
+    /// Whether it failed the last request that has ended.
+    pub failed_last: bool,
     pub received: ReceivedBytes,
 }
 
@@ -73,6 +75,7 @@ impl Holders {
             fragments,
             bytes,
             failures,
+            failed_last: false,
             received,
         });
         index
@@ -81,6 +84,12 @@ impl Holders {
     /// The holder of that index.
     pub fn get_mut(&mut self, index: usize) -> &mut Holder {
         &mut self.holders[index]
+    }
+
+    /// Who did not deliver what it was asked for last.
+    pub fn failed(&self) -> Vec<String> {
+        let failed = self.holders.iter().filter(|holder| holder.failed_last && !holder.is_relay);
+        failed.map(|holder| holder.name.clone()).collect()
     }
 
     /// How each did. `dropped` says who is asked no more.

@@ -20,6 +20,8 @@ use super::{DownloadError, HolderReport};
 
 /// How often the network is asked again who holds what nobody delivered.
 const ROUNDS: u32 = 3;
+/// Once nothing has come for this many times the patience with one request, the network is not asked again.
+const SILENT_PATIENCES: u32 = 5;
 /// The pause before it is asked again.
 const ROUND_PAUSE: Duration = Duration::from_millis(500);
 /// At most this part of what is wanted is in flight at one holder, so that three that die cost less than a twentieth.
@@ -61,6 +63,8 @@ pub struct Running<N> {
     held_up: Duration,
     /// How often in a row the network was asked again.
     rounds: u32,
+    /// When the last fragment came, or the download began.
+    last_arrival: Instant,
     fetches: JoinSet<Landed>,
     flying: HashMap<Flight, Airborne>,
     done_bytes: u64,
@@ -127,6 +131,7 @@ impl<N: Network> Running<N> {
             started: Instant::now(),
             held_up: Duration::ZERO,
             rounds: 0,
+            last_arrival: Instant::now(),
             fetches: JoinSet::new(),
             flying: HashMap::new(),
             done_bytes,
@@ -175,13 +180,17 @@ impl<N: Network> Running<N> {
                     let fragments: Vec<Hash> =
                         fragments.into_iter().map(|fragment| self.wanted[fragment].fragment.hash).collect();
                     self.rounds += 1;
-                    if self.rounds > ROUNDS {
-                        return Err(DownloadError::Unavailable { file: self.file, fragments });
+                    // Whoever is silent takes the patience of several requests each round.
+                    let silent = self.last_arrival.elapsed();
+                    let is_enough = silent > SILENT_PATIENCES * self.options.patience;
+                    if self.rounds > ROUNDS || (self.rounds > 1 && is_enough) {
+                        let failed = self.holders.failed();
+                        return Err(DownloadError::Unavailable { file: self.file, fragments, failed });
                     }
                     if self.rounds > 1 {
                         sleep(ROUND_PAUSE).await;
                     }
-                    self.ask_again(&fragments, self.rounds > 1).await;
+                    self.ask_again(&fragments, self.rounds > 1 || silent > self.options.patience).await;
                     continue;
                 }
             }
@@ -208,7 +217,7 @@ impl<N: Network> Running<N> {
         let Some(Airborne { endpoint, .. }) = self.flying.remove(&flight) else { return true };
         match result {
             Ok(parts) => {
-                self.rounds = 0;
+                (self.rounds, self.last_arrival) = (0, Instant::now());
                 return self.arrived(flight, parts, writer).await;
             }
             Err(failure) => self.lost(flight, endpoint, &failure),
@@ -240,6 +249,7 @@ impl<N: Network> Running<N> {
         let wanted = &mut self.wanted[flight.fragment];
         let holder = self.holders.get_mut(flight.holder);
         holder.fragments += 1;
+        holder.failed_last = false;
         let size_bytes = wanted.fragment.size_bytes;
         holder.bytes += size_bytes;
         self.fetched_bytes += size_bytes;
@@ -258,6 +268,7 @@ impl<N: Network> Running<N> {
     fn lost(&mut self, flight: Flight, endpoint: usize, failure: &FetchFailure) {
         let holder = self.holders.get_mut(flight.holder);
         holder.failures += 1;
+        holder.failed_last = true;
         let kind = match failure {
             FetchFailure::NotHeld | FetchFailure::Damaged => Failure::NotHeld,
             FetchFailure::Lied => Failure::Lied,

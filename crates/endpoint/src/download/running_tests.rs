@@ -241,7 +241,7 @@ impl Shape {
         shape
     }
 
-    async fn download(&self, seed: u64) -> Outcome {
+    fn begin(&self, seed: u64) -> Running<Simulated> {
         let id = |number: usize| -> ClientId { format!("t{number}").parse().unwrap() };
         let endpoint = |number: usize| -> EndpointUri { format!("grpc://t{number}:1").parse().unwrap() };
         let place = |(index, holders): (usize, &Vec<usize>)| FragmentPlace {
@@ -270,7 +270,12 @@ impl Shape {
         };
         let options = DownloadOptions { window_bytes: self.window_bytes, ..DownloadOptions::default() };
         let (range, have, on_progress) = (0..FILE_BYTES, BTreeSet::new(), Box::new(|_| {}));
-        let mut running = Running::new(network, Task { map, range, have, options, on_progress, seed });
+        Running::new(network, Task { map, range, have, options, on_progress, seed })
+    }
+
+    async fn download(&self, seed: u64) -> Outcome {
+        let started = Instant::now();
+        let mut running = self.begin(seed);
         let seen = Seen { takes: self.writing_takes, ..Seen::default() };
         running.run(&seen).await.unwrap();
         let took = started.elapsed();
@@ -300,6 +305,20 @@ impl Shape {
 fn ratios(outcome: &Outcome, alone: &Outcome) -> (f64, f64) {
     let time = outcome.took.as_secs_f64() / alone.took.as_secs_f64();
     (time, outcome.received_bytes as f64 / FILE_BYTES as f64)
+}
+
+#[tokio::test(start_paused = true)]
+async fn holders_that_are_all_silent_are_not_waited_for_for_ever_and_are_named() {
+    let frozen = that(Does::Freeze(ms(200)));
+    let mut running = Shape::everywhere([frozen, frozen]).begin(1);
+    let started = Instant::now();
+    let Err(DownloadError::Unavailable { failed, .. }) = running.run(&Seen::default()).await else {
+        panic!("nobody delivers")
+    };
+    assert_eq!(failed, ["t0", "t1"]);
+    let patience = DownloadOptions::default().patience;
+    assert!((3 * patience..8 * patience).contains(&started.elapsed()), "{:?}", started.elapsed());
+    running.end().await;
 }
 
 /// One killed, one frozen, one that lies, at the times drawn with the seed, beside three that serve. The three alone need 2.7 s.

@@ -96,6 +96,18 @@ pub enum Refusal {
     /// Stored bytes do not match their name.
     #[error("the stored bytes of fragment {0} are damaged: read it from another holder")]
     StoredBytesDamaged(Hash),
+    /// A message is larger than allowed.
+    #[error("{0}; send less at once")]
+    MessageTooLarge(String),
+    /// A message is not of the type that the method takes.
+    #[error("{0}; are the client's .proto files those of this server?")]
+    MalformedMessage(String),
+    /// There is no such method, or no such service.
+    #[error("this server has no such method: reflection tells which it has")]
+    UnknownMethod,
+    /// A message is encoded in a way that this server does not read.
+    #[error("{0}; send it as it is")]
+    UnknownEncoding(String),
     /// The disk of this server failed.
     #[error("the store of this server failed to deliver fragment {0}: read it from another holder")]
     StoreFailed(Hash),
@@ -155,6 +167,14 @@ pub enum Refusal {
     /// Fragments that were never received.
     #[error("{} fragment(s) were not received, the first is {}: write them, then complete again", .0.len(), first(.0))]
     FragmentsMissing(Vec<Hash>),
+    /// Bytes of the file that were never received, although later ones were, or more were announced.
+    #[error(
+        "the bytes from {first_missing_offset} on were not received: write the fragments from there, then complete again"
+    )]
+    BytesMissing {
+        /// Where the first of them belongs in the file.
+        first_missing_offset: u64,
+    },
     /// A message that does not follow the one before it.
     #[error("write_offset is {actual}, the fragment's next byte is {expected}")]
     WrongWriteOffset {

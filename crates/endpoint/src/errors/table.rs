@@ -112,6 +112,10 @@ impl Refusal {
                 Row::new(Code::DataLoss, R::StoredBytesDamaged, digest(fragment))
                     .about(FRAGMENT, fragment_name(fragment))
             }
+            Self::MessageTooLarge(_) => Row::new(Code::OutOfRange, R::MessageTooLarge, []),
+            Self::MalformedMessage(_) => Row::new(Code::Internal, R::MalformedMessage, []),
+            Self::UnknownMethod => Row::new(Code::Unimplemented, R::UnknownMethod, []),
+            Self::UnknownEncoding(_) => Row::new(Code::Unimplemented, R::UnknownEncoding, []),
             Self::StoreFailed(fragment) => Row::new(Code::Internal, R::StoreFailed, digest(fragment))
                 .about(FRAGMENT, fragment_name(fragment)),
             Self::StoreUnusable => Row::new(Code::Internal, R::StoreFailed, []),
@@ -149,6 +153,10 @@ impl Refusal {
             }
             Self::FragmentsMissing(fragments) => {
                 Row::new(Code::FailedPrecondition, R::FragmentsMissing, several(fragments))
+            }
+            Self::BytesMissing { first_missing_offset } => {
+                let metadata = [("first_missing_offset", first_missing_offset.to_string())];
+                Row::new(Code::FailedPrecondition, R::FragmentsMissing, metadata)
             }
             Self::WrongWriteOffset { expected, actual } => {
                 let metadata = [("expected", expected.to_string()), ("actual", actual.to_string())];

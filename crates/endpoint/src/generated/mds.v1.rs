@@ -43,6 +43,14 @@ pub enum ErrorReason {
     /// UNIMPLEMENTED. Only the tracker does this: GetNetwork tells where it is. Metadata, if this server knows it: `tracker_endpoints`
     /// (comma between).
     OnlyAtTracker = 22,
+    /// OUT_OF_RANGE. A message is larger than this server takes.
+    MessageTooLarge = 23,
+    /// INTERNAL. A message is not of the type that the method takes.
+    MalformedMessage = 24,
+    /// UNIMPLEMENTED. There is no such method or service.
+    UnknownMethod = 25,
+    /// UNIMPLEMENTED. A message is compressed, which this server does not read.
+    UnknownEncoding = 26,
     /// NOT_FOUND. No such upload; it may have ended or expired. Metadata: `upload`.
     UploadNotFound = 30,
     /// FAILED_PRECONDITION. The upload is no longer receiving. Metadata: `upload`, `state`.
@@ -55,7 +63,8 @@ pub enum ErrorReason {
     /// Metadata: `expected_bytes`, `actual_bytes`.
     WrongFragmentSize = 34,
     /// FAILED_PRECONDITION. Fragments were named that were not received. Metadata: `fragments` (up to 16 digests, comma
-    /// between), `missing` (how many in all).
+    /// between), `missing` (how many in all). Or none were named, and there is a gap between those that were received, or fewer bytes
+    /// than announced. Metadata: `first_missing_offset`.
     FragmentsMissing = 35,
     /// INVALID_ARGUMENT. `write_offset` is not where the fragment's previous message ended. Metadata: `expected`, `actual`.
     WrongWriteOffset = 36,
@@ -101,6 +110,10 @@ impl ErrorReason {
             Self::ShuttingDown => "ERROR_REASON_SHUTTING_DOWN",
             Self::ServerBusy => "ERROR_REASON_SERVER_BUSY",
             Self::OnlyAtTracker => "ERROR_REASON_ONLY_AT_TRACKER",
+            Self::MessageTooLarge => "ERROR_REASON_MESSAGE_TOO_LARGE",
+            Self::MalformedMessage => "ERROR_REASON_MALFORMED_MESSAGE",
+            Self::UnknownMethod => "ERROR_REASON_UNKNOWN_METHOD",
+            Self::UnknownEncoding => "ERROR_REASON_UNKNOWN_ENCODING",
             Self::UploadNotFound => "ERROR_REASON_UPLOAD_NOT_FOUND",
             Self::UploadClosed => "ERROR_REASON_UPLOAD_CLOSED",
             Self::DigestMismatch => "ERROR_REASON_DIGEST_MISMATCH",
@@ -137,6 +150,10 @@ impl ErrorReason {
             "ERROR_REASON_SHUTTING_DOWN" => Some(Self::ShuttingDown),
             "ERROR_REASON_SERVER_BUSY" => Some(Self::ServerBusy),
             "ERROR_REASON_ONLY_AT_TRACKER" => Some(Self::OnlyAtTracker),
+            "ERROR_REASON_MESSAGE_TOO_LARGE" => Some(Self::MessageTooLarge),
+            "ERROR_REASON_MALFORMED_MESSAGE" => Some(Self::MalformedMessage),
+            "ERROR_REASON_UNKNOWN_METHOD" => Some(Self::UnknownMethod),
+            "ERROR_REASON_UNKNOWN_ENCODING" => Some(Self::UnknownEncoding),
             "ERROR_REASON_UPLOAD_NOT_FOUND" => Some(Self::UploadNotFound),
             "ERROR_REASON_UPLOAD_CLOSED" => Some(Self::UploadClosed),
             "ERROR_REASON_DIGEST_MISMATCH" => Some(Self::DigestMismatch),
@@ -1868,7 +1885,8 @@ pub struct FindMissingFragmentsRequest {
 /// Response of FindMissingFragments.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FindMissingFragmentsResponse {
-    /// Those of them that neither the upload nor the network has, in the order of the request.
+    /// Those of them that the upload does not have yet, in the order of the request: also what the network has in other files, since
+    /// the tracker hashes the whole file.
     #[prost(string, repeated, tag = "1")]
     pub missing_digests: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
@@ -1887,7 +1905,7 @@ pub struct WriteFragmentsRequest {
     /// The bytes, at most 1 MiB.
     #[prost(bytes = "bytes", tag = "4")]
     pub data: ::prost::bytes::Bytes,
-    /// True on the last message of a fragment.
+    /// True on the last message of a fragment, also of the last one of the stream.
     #[prost(bool, tag = "5")]
     pub finish_fragment: bool,
     /// Offset of the fragment in the file, on its first message. If not set, a fragment without a digest follows on the one before it

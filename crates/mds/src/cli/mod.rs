@@ -316,15 +316,15 @@ fn only_shown_commands(mut error: clap::Error) -> clap::Error {
 /// Reads `grpc://host:port`; `host:port` alone will do.
 fn endpoint(text: &str) -> Result<EndpointUri, Failure> {
     let parsed = if text.contains("://") { text.parse() } else { format!("grpc://{text}").parse() };
-    let dialable = parsed.ok().filter(|uri: &EndpointUri| uri.authority().is_some());
-    dialable.ok_or_else(|| {
-        let shown: String = text.chars().take(100).collect();
-        Failure::new(
-            Code::Usage,
-            "INVALID_ENDPOINT",
-            format!("--endpoint {shown:?} cannot be dialled: use grpc://host:port"),
-        )
-    })
+    let authority = |uri: &EndpointUri| uri.authority().map(|(_, with_tls)| with_tls);
+    let why = match parsed.ok().map(|uri: EndpointUri| (authority(&uri), uri)) {
+        Some((Some(false), uri)) => return Ok(uri),
+        Some((Some(true), _)) => "wants TLS, which is not supported yet",
+        Some((None, _)) | None => "cannot be dialled",
+    };
+    let shown: String = text.chars().take(100).collect();
+    let message = format!("--endpoint {shown:?} {why}: use grpc://host:port");
+    Err(Failure::new(Code::Usage, "INVALID_ENDPOINT", message))
 }
 
 #[cfg(test)]

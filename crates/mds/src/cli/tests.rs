@@ -26,7 +26,7 @@ fn an_empty_endpoint_is_the_default_one() {
 
 #[test]
 fn what_cannot_be_dialled_is_a_usage_error() {
-    for bad in ["host", "http://host:1", "grpc://host", "grpc://host:0"] {
+    for bad in ["host", "http://host:1", "grpc://host", "grpc://host:0", "grpcs://host:1"] {
         let error = read(&["--endpoint", bad, "status"]).endpoints().unwrap_err();
         assert_eq!(error.code, Code::Usage, "{bad}");
     }

@@ -43,6 +43,8 @@ struct DemoView {
     broker: String,
     tracker: String,
     torrents: Vec<String>,
+    /// The page that shows how things stand.
+    page: Option<String>,
     /// The torrent that was killed.
     killed: String,
     file: FileView,
@@ -144,6 +146,7 @@ async fn play(
         broker: network.broker_url(),
         tracker: endpoint.to_string(),
         torrents: network.torrent_endpoints()?,
+        page: network.http_address().map(|http| format!("http://{http}/")),
         killed,
         file,
         fetched_bytes,
@@ -171,8 +174,8 @@ async fn stay(
     for command in ["mds status", "mds ls", "mds peers", "mds put --wait 2 FILE", "mds get NAME"] {
         story.command(&as_typed(command))?;
     }
-    if let Some(http) = network.http_address() {
-        story.say(&format!("In a browser: http://{http}/ (metrics: http://{http}/metrics)"))?;
+    if let Some(page) = &view.page {
+        story.say(&format!("In a browser: {page} (metrics: {page}metrics)"))?;
     }
     story.say(&format!("Everything is below {}. Ctrl-C ends it all.", view.directory.display()))?;
     story.answer(&view)?;

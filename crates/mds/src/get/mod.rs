@@ -6,11 +6,14 @@
 mod part;
 mod sink;
 
+use std::convert::Infallible;
 use std::fs::File;
+use std::future::pending;
 use std::ops::Range;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use endpoint::client::{Cluster, FileMap};
 use endpoint::download::plan::Dropped;
@@ -18,7 +21,9 @@ use endpoint::download::{Download, DownloadOptions, Finished, InOrderSink, Sink}
 use indicatif::ProgressBar;
 use protocol::{FileName, Hash};
 use serde::Serialize;
+use tokio::sync::watch;
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 use crate::cli::Get;
 use crate::describe::FileView;
@@ -29,6 +34,9 @@ use crate::reference::resolve;
 
 use part::Part;
 use sink::RangeSink;
+
+/// A download in which nothing comes for this long seems to have stopped.
+const SILENCE: Duration = Duration::from_secs(12);
 
 /// How far ahead of what was written a download to standard output may keep in memory, in bytes.
 const STREAM_WINDOW_BYTES: u64 = 32 << 20;
@@ -122,7 +130,7 @@ pub async fn to_file(
     let sink = RangeSink::new(part.file()?, range.start);
     let bar = progress::bytes(&target.display().to_string(), Some(range.end - range.start), output.json);
     let download = Download::new(cluster.clone(), map).range(range).resume(have);
-    let finished = drive(download, sink, &bar, part.path()).await?;
+    let finished = drive(download, sink, &bar, part.path(), output).await?;
     part.finish(target, overwrite)?;
     Ok(finished)
 }
@@ -139,7 +147,7 @@ async fn to_standard_output(
     let sink = InOrderSink::new(File::from(stdout), range.start);
     let options = DownloadOptions { window_bytes: Some(STREAM_WINDOW_BYTES), ..DownloadOptions::default() };
     let download = Download::new(cluster.clone(), map).range(range).options(options);
-    let finished = drive(download, sink, &bar, Path::new("-")).await?;
+    let finished = drive(download, sink, &bar, Path::new("-"), output).await?;
     warn_of_liars(&finished, output);
     Ok(())
 }
@@ -149,12 +157,42 @@ async fn drive<S: Sink>(
     sink: S,
     bar: &ProgressBar,
     target: &Path,
+    output: Output,
 ) -> Result<Finished<S>, Failure> {
     let shown = bar.clone();
-    let download = download.on_progress(move |progress| shown.set_position(progress.done_bytes));
-    let finished = download.run(sink).await;
+    let (arrived, arrivals) = watch::channel(());
+    let download = download.on_progress(move |progress| {
+        shown.set_position(progress.done_bytes);
+        arrived.send_replace(());
+    });
+    let finished = tokio::select! {
+        finished = download.run(sink) => finished,
+        never = warn_of_silence(arrivals, bar, output) => match never {},
+    };
     bar.finish_and_clear();
     finished.map_err(|error| download_failure(error, target))
+}
+
+/// Says so whenever nothing has come for a while.
+async fn warn_of_silence(mut arrivals: watch::Receiver<()>, bar: &ProgressBar, output: Output) -> Infallible {
+    loop {
+        match timeout(SILENCE, arrivals.changed()).await {
+            Ok(Ok(())) => {}
+            Err(_) => {
+                let message = format!(
+                    "nothing has come for {} s: those that have what is missing do not answer; still trying",
+                    SILENCE.as_secs()
+                );
+                bar.suspend(|| output.warn(&message));
+                // Once is enough until something comes.
+                if arrivals.changed().await.is_err() {
+                    return pending().await;
+                }
+            }
+            // It is about to end.
+            Ok(Err(_)) => return pending().await,
+        }
+    }
 }
 
 fn warn_of_liars<S>(finished: &Finished<S>, output: Output) {

@@ -33,13 +33,14 @@ fn completing(completions: &Completions) -> Vec<u8> {
 ///
 /// # Errors
 /// If the disk refuses.
-pub fn pages(man: &Man) -> Result<(), Failure> {
+pub fn pages(man: &Man, output: Output) -> Result<(), Failure> {
     let written = fs::create_dir_all(&man.directory).and_then(|()| {
         [Program::Mds, Program::Tracker, Program::Torrent]
             .into_iter()
             .try_for_each(|program| clap_mangen::generate_to(command(program, man.packaged), &man.directory))
     });
-    written.map_err(|error| Failure::io("written", &man.directory, &error))
+    written.map_err(|error| Failure::io("written", &man.directory, &error))?;
+    if output.json { output.value(&serde_json::json!({ "directory": man.directory })) } else { Ok(()) }
 }
 
 /// The command line of a program, without what is not meant for users. In a package, where `tracker` would be too general a name, the
@@ -67,7 +68,7 @@ pub fn answer(command: &crate::cli::Command, output: Output) -> Option<Result<()
     use crate::cli::Command as Of;
     match command {
         Of::Completions(wanted) => Some(completions(wanted, output)),
-        Of::Man(man) => Some(pages(man)),
+        Of::Man(man) => Some(pages(man, output)),
         Of::Put(_)
         | Of::Get(_)
         | Of::List(_)
@@ -120,7 +121,8 @@ mod tests {
     #[test]
     fn there_is_a_page_for_every_command_and_both_daemons() {
         let directory = tempfile::tempdir().unwrap();
-        pages(&Man { directory: directory.path().join("man1"), packaged: false }).unwrap();
+        pages(&Man { directory: directory.path().join("man1"), packaged: false }, Output { json: false })
+            .unwrap();
         for page in ["mds.1", "mds-put.1", "mds-watch.1", "mds-man.1", "tracker.1", "torrent.1"] {
             let text = fs::read_to_string(directory.path().join("man1").join(page)).unwrap();
             assert!(text.starts_with(".ie") && text.contains(".SH NAME"), "{page}");
@@ -131,7 +133,8 @@ mod tests {
     #[test]
     fn the_page_of_a_packaged_daemon_is_called_as_the_daemon_is() {
         let directory = tempfile::tempdir().unwrap();
-        pages(&Man { directory: directory.path().to_owned(), packaged: true }).unwrap();
+        pages(&Man { directory: directory.path().to_owned(), packaged: true }, Output { json: false })
+            .unwrap();
         for daemon in ["tracker", "torrent"] {
             let text = fs::read_to_string(directory.path().join(format!("mds-{daemon}.1"))).unwrap();
             assert!(text.contains(&format!("\\fBmds\\-{daemon}\\fR")), "{text}");

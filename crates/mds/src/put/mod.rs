@@ -10,7 +10,7 @@ use endpoint::client::Cluster;
 use crate::cli::Put;
 use crate::conclude::conclude;
 use crate::describe::PutView;
-use crate::exit::Failure;
+use crate::exit::{Code, Failure};
 use crate::output::{Output, printable};
 use crate::signals::Signals;
 
@@ -56,13 +56,22 @@ async fn put_all(
     output: Output,
 ) -> Result<(), Failure> {
     let mut done: Vec<PutView> = Vec::new();
+    // Each attempt takes long where the tracker is away.
+    let mut is_tracker_away = false;
     for source in sources {
         let what = source.to_string();
+        if is_tracker_away {
+            failures.push(Failure::new(Code::Unreachable, "NOT_TRIED", "not tried").about(&what));
+            continue;
+        }
         let outcome = put_one(cluster, uploads, copies, source, output, &mut done).await;
         match outcome {
             Ok(()) => {}
             Err(failure) if failure.is_closed_output() => return Err(failure),
-            Err(failure) => failures.push(failure.about(&what)),
+            Err(failure) => {
+                is_tracker_away = failure.code == Code::Unreachable;
+                failures.push(failure.about(&what));
+            }
         }
     }
     if output.json {

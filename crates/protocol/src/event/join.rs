@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::features::Features;
 use crate::metadata::{ClientMetadata, DeniedCode, FileMetadata, FragmentMetadata};
 use crate::wire::{dictionary, int64, object};
-use crate::{ClientId, EndpointUri, Epoch, Hash, InstanceId};
+use crate::{ClientId, EndpointUri, Epoch, Hash, InstanceId, Zone};
 
 /// *ClientJoinRequested*, `clients/join/requested`: a torrent asks to join and says what it has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,7 +44,7 @@ pub struct ClientJoinRequested {
     pub capacity_bytes: Option<u64>,
     /// The failure domain it stands in (an addition of ours).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub zone: Option<ClientId>,
+    pub zone: Option<Zone>,
     /// The highest epoch of a tracker that it has seen (an addition of ours): a tracker below it has lost its memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen_epoch: Option<Epoch>,

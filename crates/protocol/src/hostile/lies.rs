@@ -124,7 +124,7 @@ fn absurd_requests() -> Vec<ClientJoinRequested> {
     requests.extend([0, 1, LARGEST].map(|capacity| ClientJoinRequested {
         capacity_bytes: Some(capacity),
         features: Features::all(),
-        zone: Some("z".repeat(64).parse().expect("a topic segment")),
+        zone: Some("z".repeat(64).parse().expect("a zone")),
         ..empty_request()
     }));
     requests.extend(odd_endpoints().map(|endpoints| ClientJoinRequested { endpoints, ..empty_request() }));

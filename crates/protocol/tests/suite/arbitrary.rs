@@ -16,7 +16,7 @@ use protocol::event::{
 };
 use protocol::{
     ClientId, ClientMetadata, DeniedCode, EndpointUri, Epoch, EventId, EventKind, Feature, Features,
-    FileMetadata, FileName, FragmentMetadata, Hash, Incarnation, InstanceId, Revision,
+    FileMetadata, FileName, FragmentMetadata, Hash, Incarnation, InstanceId, Revision, Zone,
 };
 
 use crate::samples::Said;
@@ -151,6 +151,10 @@ pub fn client() -> impl Strategy<Value = ClientId> {
     "[a-z0-9_-]{1,64}".prop_map(|text| text.parse().expect("a client identifier"))
 }
 
+fn zone() -> impl Strategy<Value = Zone> {
+    "\\PC{1,16}".prop_map(|text| text.parse().expect("a zone"))
+}
+
 fn clients() -> impl Strategy<Value = BTreeSet<ClientId>> {
     btree_set(client(), 0..5)
 }
@@ -191,7 +195,7 @@ fn fragment() -> impl Strategy<Value = FragmentMetadata> {
 }
 
 fn client_metadata() -> impl Strategy<Value = ClientMetadata> {
-    (endpoints(), btree_set(hash(), 0..5), option::of(count()), option::of(client())).prop_map(
+    (endpoints(), btree_set(hash(), 0..5), option::of(count()), option::of(zone())).prop_map(
         |(endpoints, stored_fragments, capacity_bytes, zone)| ClientMetadata {
             endpoints,
             stored_fragments,
@@ -243,7 +247,7 @@ fn requested() -> impl Strategy<Value = ClientJoinRequested> {
     let has = (btree_map(hash(), file(), 0..4), btree_map(hash(), fragment(), 0..6), endpoints());
     let tracker = || (option::of(count().prop_map(Epoch)), option::of(instance()));
     let seen = (tracker(), tracker());
-    let may = (features(), option::of(count()), option::of(client()), seen);
+    let may = (features(), option::of(count()), option::of(zone()), seen);
     (text(), option::of(count()), has, may).prop_map(|(hash_algorithm, fragment_size_bytes, has, may)| {
         let (known_file_infos, stored_fragments, endpoints) = has;
         let (

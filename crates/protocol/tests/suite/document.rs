@@ -10,6 +10,7 @@ use protocol::limits::{
     DEFAULT_FRAGMENT_SIZE_BYTES, MAX_FRAGMENT_SIZE_BYTES, MAX_SHORT_EVENT_BYTES, MAX_TEXT_BYTES,
     MIN_FRAGMENT_SIZE_BYTES,
 };
+use protocol::zone::MAX_ZONE_BYTES;
 use protocol::{ClientId, EventKind, Feature, Limits, Role, Topics};
 use serde_json::Value;
 
@@ -49,7 +50,7 @@ fn rows(text: &str) -> Vec<Vec<&str>> {
 fn name(data: Type) -> &'static str {
     match data {
         Type::Guid => "GUID",
-        Type::Text | Type::Name => "String",
+        Type::Text | Type::Name | Type::Zone => "String",
         Type::Client => "Identifier",
         Type::HashName => "Hash",
         Type::Int64 => "Int64",
@@ -155,6 +156,7 @@ fn the_limits_of_the_document_are_those_of_the_code() {
         ("file name", MAX_FILE_NAME_BYTES),
         ("endpoint", MAX_ENDPOINT_BYTES),
         ("identifier", MAX_CLIENT_ID_BYTES),
+        ("zone", MAX_ZONE_BYTES),
     ];
     let expected: Vec<_> = expected.map(|(name, value)| (name.to_owned(), value.to_string())).to_vec();
     let rows = rows(text);

@@ -17,7 +17,7 @@ use protocol::event::{
 };
 use protocol::{
     ClientId, ClientMetadata, DeniedCode, EndpointUri, Epoch, EventId, EventKind, Features, FileMetadata,
-    FragmentMetadata, Hash, Heard, Incarnation, InstanceId, Revision, Role,
+    FragmentMetadata, Hash, Heard, Incarnation, InstanceId, Revision, Role, Zone,
 };
 
 /// An event before it is written.
@@ -72,6 +72,10 @@ pub fn notes() -> Hash {
 
 pub fn client(id: &str) -> ClientId {
     id.parse().expect("a client identifier")
+}
+
+fn zone(name: &str) -> Zone {
+    name.parse().expect("a zone")
 }
 
 /// The torrent that speaks.
@@ -328,7 +332,7 @@ fn requested() -> ClientJoinRequested {
         endpoints: endpoints("grpc://10.0.0.13:7402"),
         features: Features::all(),
         capacity_bytes: Some(1 << 40),
-        zone: Some(client("rack-b")),
+        zone: Some(zone("rack-b")),
         seen_epoch: Some(Epoch(2)),
         seen_instance: Some(instance("c0a8f3d2-6e1b-4d57-9f24-8b3e7a105c96")),
         registered_by: Some(instance("c0a8f3d2-6e1b-4d57-8e02-94b7d61f3ac5")),
@@ -337,11 +341,11 @@ fn requested() -> ClientJoinRequested {
 }
 
 fn accepted() -> ClientJoinAccepted {
-    let registered = |endpoint: &str, stored: &[Hash], zone: &str| ClientMetadata {
+    let registered = |endpoint: &str, stored: &[Hash], in_zone: &str| ClientMetadata {
         endpoints: endpoints(endpoint),
         stored_fragments: stored.iter().copied().collect(),
         capacity_bytes: Some(1 << 40),
-        zone: Some(client(zone)),
+        zone: Some(zone(in_zone)),
     };
     let first = Hash::of(&zeroes());
     ClientJoinAccepted {
@@ -373,7 +377,7 @@ fn registered() -> ClientRegistered {
             endpoints: endpoints("grpc://10.0.0.13:7402"),
             stored_fragments: BTreeSet::from([Hash::of(AGENDA)]),
             capacity_bytes: Some(1 << 40),
-            zone: Some(client("rack-b")),
+            zone: Some(zone("rack-b")),
         },
         added_files: BTreeMap::from([small_file(AGENDA, "agenda.txt")]),
         added_fragments: BTreeMap::from([fragment(AGENDA)]),

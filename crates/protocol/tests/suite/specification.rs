@@ -2,7 +2,7 @@
 
 use Type::{
     Bytes, Client, ClientInfo, ClientSet, Clients, Code, EndpointSet, FeatureWords, FileInfos, FragmentInfos,
-    Guid, HashName, HashSequence, HashSet, Int64, Name, Text,
+    Guid, HashName, HashSequence, HashSet, Int64, Name, Text, Zone,
 };
 use protocol::{EventKind, Role};
 
@@ -16,6 +16,8 @@ pub enum Type {
     Client,
     /// String, as a file name.
     Name,
+    /// String, as a zone.
+    Zone,
     /// String, as a hash.
     HashName,
     Int64,
@@ -132,7 +134,7 @@ pub fn body(kind: EventKind) -> Vec<Property> {
             required("Endpoints", EndpointSet),
             added("Features", FeatureWords),
             added("Capacity", Int64),
-            added("Zone", Client),
+            added("Zone", Zone),
             added("SeenEpoch", Int64),
             added("SeenInstance", Guid),
             added("RegisteredBy", Guid),
@@ -206,9 +208,9 @@ pub fn nested(data: Type) -> Option<Vec<Property>> {
             required("Endpoints", EndpointSet),
             required("StoredFragments", HashSet),
             added("Capacity", Int64),
-            added("Zone", Client),
+            added("Zone", Zone),
         ]),
-        Guid | Text | Client | Name | HashName | Int64 | Bytes | Code | HashSet | HashSequence
+        Guid | Text | Client | Name | Zone | HashName | Int64 | Bytes | Code | HashSet | HashSequence
         | ClientSet | EndpointSet | FeatureWords => None,
     }
 }

@@ -19,7 +19,7 @@
 use std::collections::BTreeSet;
 
 use distribution::view::{FileInfo, Registration};
-use protocol::{ClientId, Hash, Revision};
+use protocol::{ClientId, Hash, Revision, Zone};
 
 /// Fragment hashes in one chunk of a sequence: 2 KiB.
 pub(super) const CHUNK_FRAGMENTS: usize = 64;
@@ -173,7 +173,7 @@ pub(super) fn encode_client(client: &ClientId, registration: &Registration) -> V
     // An identifier has at most 64 bytes.
     value.push(u8::try_from(id.len()).unwrap_or(u8::MAX));
     value.extend_from_slice(id);
-    value.extend_from_slice(registration.zone.as_ref().map(ClientId::as_str).unwrap_or_default().as_bytes());
+    value.extend_from_slice(registration.zone.as_ref().map(Zone::as_str).unwrap_or_default().as_bytes());
     value
 }
 

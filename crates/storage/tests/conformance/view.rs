@@ -27,7 +27,7 @@ fn registration(number: usize, endpoints: usize) -> Registration {
             .map(|port| format!("grpc://host-{number}:{port}").parse().unwrap())
             .collect(),
         capacity_bytes: (number.is_multiple_of(2)).then_some(number as u64 * 1000),
-        zone: (number.is_multiple_of(3)).then(|| client(number)),
+        zone: (number.is_multiple_of(3)).then(|| format!("Rack {number}").parse().unwrap()),
     }
 }
 

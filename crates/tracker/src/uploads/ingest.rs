@@ -104,6 +104,11 @@ impl Assembler {
         if u64::try_from(message.write_offset) != Ok(expected) {
             return Err(Refusal::WrongWriteOffset { expected, actual: message.write_offset });
         }
+        let begins = digest.is_some() || message.file_offset.is_some() || message.finish_fragment;
+        if !self.is_open && !begins && message.data.is_empty() {
+            // It only names the upload.
+            return Ok(None);
+        }
         if !self.is_open {
             self.begin(digest, message.file_offset)?;
         }
@@ -136,6 +141,18 @@ impl Assembler {
             self.next_offset = offset.saturating_add(bytes.len() as u64);
         }
         Ok(Some(Fragment { digest: self.digest.take(), file_offset, bytes }))
+    }
+
+    /// The stream has ended.
+    ///
+    /// # Errors
+    /// If it did so within a fragment.
+    pub fn end(&self) -> Result<(), Refusal> {
+        if !self.is_open {
+            return Ok(());
+        }
+        let problem = "the stream ended within a fragment: set it on the fragment's last message".to_owned();
+        Err(Refusal::InvalidField { field: "finish_fragment", problem })
     }
 
     fn begin(&mut self, digest: Option<Hash>, file_offset: Option<i64>) -> Result<(), Refusal> {

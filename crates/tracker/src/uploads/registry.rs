@@ -119,8 +119,20 @@ impl Upload {
     }
 
     /// The fragments by their places.
-    pub fn sequence(&self) -> Vec<Hash> {
-        self.in_order().map(|(fragment, _)| fragment).collect()
+    ///
+    /// # Errors
+    /// If there is a gap before one of them, or fewer bytes than were announced: then the rest of the file is on its way, or lost.
+    pub fn sequence(&self) -> Result<Vec<Hash>, Refusal> {
+        let (mut sequence, mut end) = (Vec::with_capacity(self.placed.len()), 0);
+        for (fragment, size_bytes) in self.in_order() {
+            sequence.push(fragment);
+            end += size_bytes;
+        }
+        let is_short = self.size_bytes.is_some_and(|announced| end < announced);
+        if sequence.len() < self.placed.len() || is_short {
+            return Err(Refusal::BytesMissing { first_missing_offset: end });
+        }
+        Ok(sequence)
     }
 
     /// The hash of the file of these fragments, if they were hashed as they came.
@@ -326,6 +338,26 @@ mod tests {
         let ended = lock(&running[0]).id;
         registry.remove(ended);
         registry.create(announced(u128::MAX)).unwrap();
+    }
+
+    #[test]
+    fn a_gap_is_no_end_of_the_file() {
+        let registry = Registry::default();
+        let upload = registry.create(announced(1)).unwrap();
+        let mut upload = lock(&upload);
+        let first_missing = |upload: &Upload| match upload.sequence() {
+            Err(Refusal::BytesMissing { first_missing_offset }) => Some(first_missing_offset),
+            _ => None,
+        };
+        let (first, second, third) = (Hash::of(b"1st."), Hash::of(b"2nd."), Hash::of(b"3"));
+        upload.place(8, third, b"3");
+        assert_eq!(first_missing(&upload), Some(0));
+        upload.place(0, first, b"1st.");
+        assert_eq!(first_missing(&upload), Some(4));
+        upload.place(4, second, b"2nd.");
+        assert_eq!(upload.sequence().unwrap(), [first, second, third]);
+        upload.size_bytes = Some(10);
+        assert_eq!(first_missing(&upload), Some(9));
     }
 
     #[test]

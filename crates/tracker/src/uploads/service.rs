@@ -205,6 +205,7 @@ impl UploadApi {
         ingest.finish().await?;
         received?;
         broken?;
+        assembler.end()?;
         self.check_arrived(&upload).await?;
         Ok(self.describe(&upload))
     }
@@ -220,7 +221,10 @@ impl UploadApi {
             if let Some(published) = upload.published {
                 return Ok(published);
             }
-            let sequence = sequence(&upload.sequence(), &request.fragment_digests)?;
+            let sequence = match listed(&request.fragment_digests)? {
+                listed if listed.is_empty() => upload.sequence()?,
+                listed => listed,
+            };
             let size_bytes = self.check_sizes(&upload.durable, &sequence)?;
             if let Some(expected_bytes) = upload.size_bytes.filter(|expected| *expected != size_bytes) {
                 return Err(Refusal::SizeMismatch { expected_bytes, actual_bytes: size_bytes }.into());
@@ -309,14 +313,11 @@ fn check_describable(size_bytes: u64, fragment_size_bytes: u64, max_event_bytes:
     )))
 }
 
-/// The file's fragments: those listed, or those that were written, by their places.
-fn sequence(placed: &[Hash], listed: &[String]) -> Result<Vec<Hash>, Refusal> {
-    if listed.is_empty() {
-        return Ok(placed.to_vec());
-    }
+/// The file's fragments, as a request lists them.
+fn listed(digests: &[String]) -> Result<Vec<Hash>, Refusal> {
     let parse =
         |text: &String| parse_digest(text).map_err(|_| Refusal::invalid_digest("fragment_digests", text));
-    listed.iter().map(parse).collect()
+    digests.iter().map(parse).collect()
 }
 
 fn optional_size(size_bytes: Option<i64>) -> Result<Option<u64>, Refusal> {
