@@ -225,7 +225,7 @@ pub const PACKAGE: Package = Package { name: "Mosquitto", program: "mosquitto", 
 #[macro_export]
 macro_rules! needs_mosquitto {
     () => {
-        $crate::needs_broker!($crate::mosquitto::PACKAGE);
+        $crate::needs_program!($crate::mosquitto::PACKAGE);
     };
 }
 

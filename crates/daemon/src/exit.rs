@@ -24,8 +24,8 @@ pub enum ExitCode {
 pub const HELP: &str = "\
 '--print-config' shows all settings with their defaults.
 
-Exit codes: 0 ok, 1 failed, 2 usage or configuration, 4 broker unreachable or unfit, 5 another tracker
-is online, 6 the data directory cannot be used.";
+Exit codes: 0 ok, 1 failed, 2 usage or configuration, 4 broker unreachable or unfit, 5 (tracker)
+another tracker is online, 6 the data directory cannot be used.";
 
 impl ExitCode {
     /// The number.

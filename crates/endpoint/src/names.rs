@@ -82,11 +82,14 @@ pub fn parse_blob_name(field: &'static str, text: &str) -> Result<Blob, Refusal>
     Ok(Blob { digest, size_bytes })
 }
 
-/// What follows on `collection`, with which the text begins, or one of its segments.
+/// What follows on `collection`, with which the text begins, or one of its segments. The name of an instance has no segment that
+/// means something itself.
 fn behind_instance<'a>(text: &'a str, collection: &str) -> Option<&'a str> {
     let begins = |at: &usize| *at == 0 || text[..*at].ends_with('/');
     let at = text.match_indices(collection).map(|(at, _)| at).find(begins)?;
-    Some(&text[at + collection.len()..])
+    let (instance, rest) = text.split_at(at);
+    let means_something = |segment: &str| ["uploads", "blobs", "files", "fragments"].contains(&segment);
+    (!instance.split('/').any(means_something)).then(|| &rest[collection.len()..])
 }
 
 /// Reads `uploads/{upload}/blobs/{sha256}/{size}`, and ignores what follows on another `/`, and what stands before it, as
@@ -201,6 +204,14 @@ mod tests {
         let hash = Hash::of(b"x");
         let blob = Blob { digest: hash, size_bytes: 12 };
         assert_eq!(parse_blob_name("name", &format!("blobs/{hash}/12")), Ok(blob));
+        for instance in ["main", "a/b"] {
+            assert_eq!(parse_blob_name("name", &format!("{instance}/blobs/{hash}/12")), Ok(blob));
+            let upload = format!("{instance}/uploads/u/blobs/{hash}/12");
+            assert_eq!(parse_blob_upload("name", &upload), Ok(("u", blob)));
+        }
+        for other in ["uploads/u/", "fragments/", "compressed-"] {
+            assert!(parse_blob_name("name", &format!("{other}blobs/{hash}/12")).is_err(), "{other}");
+        }
         let upload = format!("uploads/u/blobs/{hash}/12");
         for text in [upload.clone(), format!("{upload}/"), format!("{upload}/a/b.txt")] {
             assert_eq!(parse_blob_upload("name", &text), Ok(("u", blob)), "{text}");

@@ -99,8 +99,14 @@ impl Failure {
     fn refused_with(error: &CallError, hint: impl FnOnce(Code) -> &'static str) -> Self {
         let code = status_code(error.code, error.reason);
         let reason = error.reason.map_or_else(|| own_reason(code).to_owned(), |r| reason_text(r).to_owned());
-        // What a daemon says is about the file, not about the daemon; what the transport says is.
+        // What a service says is about the file, not about the daemon; what is said in its place, or by the transport, is.
         let message = match error.reason {
+            Some(
+                ErrorReason::MessageTooLarge
+                | ErrorReason::MalformedMessage
+                | ErrorReason::UnknownMethod
+                | ErrorReason::UnknownEncoding,
+            ) => error.to_string(),
             Some(_) => error.message.clone(),
             None => format!("{error}{}", hint(code)),
         };
@@ -110,7 +116,11 @@ impl Failure {
     /// The same, of one of several things, whose name the message may have already.
     #[must_use]
     pub fn about(mut self, what: &str) -> Self {
-        let begins_with_it = self.message.strip_prefix(what).is_some_and(|rest| rest.starts_with([' ', ':']));
+        let named = [" cannot be ", " has no name ", ": "];
+        let begins_with_it = self
+            .message
+            .strip_prefix(what)
+            .is_some_and(|rest| named.iter().any(|word| rest.starts_with(word)));
         if !begins_with_it && !self.message.contains(&format!("{what:?}")) {
             self.message = format!("{what}: {}", self.message);
         }
@@ -281,7 +291,8 @@ mod tests {
     #[test]
     fn one_of_several_things_is_named_once() {
         let about = |message: &str| Failure::new(Code::Failed, "X", message).about("a").message;
-        assert_eq!(about("a name is taken"), "a name is taken");
+        assert_eq!(about("a cannot be read"), "a cannot be read");
+        assert_eq!(about("a name is taken"), "a: a name is taken");
         assert_eq!(about("no file is called \"a\""), "no file is called \"a\"");
         assert_eq!(about("there is no space"), "a: there is no space");
         assert_eq!(about("also full"), "a: also full");

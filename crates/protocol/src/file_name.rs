@@ -44,7 +44,7 @@ impl FromStr for FileName {
 }
 
 /// Characters that are not to be seen but change how what follows is: directions, line and paragraph breaks, byte order mark.
-fn misleads(c: char) -> bool {
+pub(crate) fn misleads(c: char) -> bool {
     matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 

@@ -8,10 +8,13 @@ use std::sync::Arc;
 use serde::de::{self, Deserialize, Deserializer};
 use serde::{Serialize, Serializer};
 
+use crate::file_name::misleads;
+
 /// Longest zone, in bytes.
 pub const MAX_ZONE_BYTES: usize = 64;
 
-/// The failure domain that a torrent stands in, as its operator calls it: a rack, a room, a site. 1 to 64 bytes of text in one line.
+/// The failure domain that a torrent stands in, as its operator calls it: a rack, a room, a site. 1 to 64 bytes of text in one line, without
+/// spaces around it, and without what changes the direction of writing.
 ///
 /// Copies are spread over zones; what they are called means nothing else. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,14 +30,15 @@ impl Zone {
 
 /// Why a text is not a [`Zone`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a zone: use 1 to 64 bytes in one line")]
+#[error("{0:?} is not a zone: use 1 to 64 bytes in one line, without spaces around them")]
 pub struct InvalidZone(String);
 
 impl FromStr for Zone {
     type Err = InvalidZone;
 
     fn from_str(text: &str) -> Result<Self, InvalidZone> {
-        if (1..=MAX_ZONE_BYTES).contains(&text.len()) && !text.contains(char::is_control) {
+        let is_plain = !text.contains(|c: char| c.is_control() || misleads(c)) && text.trim() == text;
+        if (1..=MAX_ZONE_BYTES).contains(&text.len()) && is_plain {
             Ok(Self(text.into()))
         } else {
             Err(InvalidZone(text.chars().take(MAX_ZONE_BYTES).collect()))
@@ -76,7 +80,9 @@ mod tests {
         for good in ["a", "Rack A", "eu-west.1/Köln", &"z".repeat(MAX_ZONE_BYTES)] {
             assert_eq!(good.parse::<Zone>().unwrap().as_str(), good);
         }
-        for bad in ["", "a\nb", "\u{7f}", &"z".repeat(MAX_ZONE_BYTES + 1)] {
+        for bad in
+            ["", "a\nb", "\u{7f}", " a", "a ", "a\u{2028}b", "a\u{202e}b", &"z".repeat(MAX_ZONE_BYTES + 1)]
+        {
             assert!(bad.parse::<Zone>().is_err(), "{bad:?}");
         }
     }

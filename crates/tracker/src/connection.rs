@@ -4,19 +4,18 @@
 //! first out. So it looks first, under another id (T3), also when a session was lost, in place of throwing the other out in turn (T4).
 
 use std::collections::VecDeque;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bus::{Delivery, Inbox, LossReason, Message, OpenError, Outbox, SessionLost, SessionOptions};
 use daemon::config::Common;
-use daemon::http::Readiness;
 use daemon::link::Session;
 use distribution::rules::Rule;
 use protocol::event::{TrackerEnvelope, TrackerGoodbye, TrackerHello};
 use protocol::limits::delivered_event_bytes;
 use protocol::{ClientId, Epoch, EventId, EventKind, InstanceId, encode_tracker};
 use storage::{Store, meta};
+use tokio::sync::watch;
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -92,13 +91,9 @@ pub struct Connector {
     pub require_direct: bool,
     /// The start may replace or await another tracker; after a lost connection one that has taken over is respected.
     pub other: Mutex<OtherTracker>,
-    /// Whether it waits for the end of another tracker now, which may take for ever.
-    pub is_standing_by: AtomicBool,
-    pub readiness: Readiness,
+    /// Why it waits for another tracker now, if it does: that may take for ever.
+    pub standing_by: watch::Sender<Option<&'static str>>,
 }
-
-/// Why a tracker on standby is not ready.
-pub(crate) const STANDING_BY: &str = "another tracker is online; standing by";
 
 impl Connector {
     /// One session: looks for another tracker, takes the next epoch, connects, and checks that packets come back.

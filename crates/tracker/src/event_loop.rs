@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bus::Message;
 use daemon::hearing::hear;
@@ -29,7 +28,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::catalog::TrackerCatalog;
 use crate::config::Config;
-use crate::connection::{ConnectError, Connector, Presence, STANDING_BY};
+use crate::connection::{ConnectError, Connector, Presence};
 use crate::delivering::{Deliverer, Delivery};
 use crate::fetching::{Fetched, Fetcher};
 use crate::requests::{Refused, Reply, Request};
@@ -67,6 +66,8 @@ enum Next {
     Asked(Question),
     Fetched(Fetched),
     Requested(Request),
+    /// Whether it stands by has changed.
+    StoodBy,
     Due,
 }
 
@@ -76,6 +77,7 @@ pub struct EventLoop {
     deliverer: Deliverer,
     parts: Parts,
     link: Link<Presence, ConnectError>,
+    standing_by: watch::Receiver<Option<&'static str>>,
     was_up: bool,
     was_fenced: bool,
     clock: Clock,
@@ -111,6 +113,7 @@ impl EventLoop {
         let connector = parts.connector.clone();
         let id = parts.config.common.topics.tracker_client_id();
         Ok(Self {
+            standing_by: parts.connector.standing_by.subscribe(),
             link: Link::start(move || connector.clone().open()),
             parts,
             was_up: false,
@@ -178,6 +181,7 @@ impl EventLoop {
             Some(fragment) = self.unreadable.recv() => Some(Next::Unreadable(fragment)),
             Some(fragments) = self.parts.damaged.recv() => Some(Next::Damaged(fragments)),
             event = self.link.next() => Some(Next::Link(event)),
+            Ok(()) = self.standing_by.changed() => Some(Next::StoodBy),
             () = due => Some(Next::Due),
         }
     }
@@ -217,6 +221,8 @@ impl EventLoop {
             Next::Damaged(fragments) => self.handle_unreadable(fragments),
             Next::Asked(question) => question(&catalog(&self.parts, self.clock, &self.id, self.link.is_up())),
             Next::Requested(request) => self.request(request),
+            // It is told at the end of the turn.
+            Next::StoodBy => {}
             Next::Due => self.handle(TrackerInput::Tick),
         }
         Ok(())
@@ -477,10 +483,9 @@ impl EventLoop {
         self.was_fenced = is_fenced;
         let decides = is_up && !is_fenced;
         self.parts.online.send_if_modified(|online| std::mem::replace(online, decides) != decides);
-        let is_standing_by = self.parts.connector.is_standing_by.load(Ordering::Relaxed);
+        let standing_by = *self.standing_by.borrow_and_update();
         self.parts.readiness.set(match (is_up, is_fenced) {
-            (false, _) if is_standing_by => Some(STANDING_BY),
-            (false, _) => Some("the broker is not connected"),
+            (false, _) => Some(standing_by.unwrap_or("the broker is not connected")),
             (true, true) => Some("the broker does not bring back what the tracker says"),
             (true, false) => None,
         });

@@ -1,6 +1,5 @@
 //! Before a tracker connects it looks for another one: it gives way to it, replaces it, or stands by until it is gone.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bus::{Backoff, Delivery, Inbox, Message, Outbox, SessionOptions};
@@ -8,10 +7,11 @@ use daemon::config::Common;
 use distribution::rules::Rule;
 use protocol::event::TrackerEvent;
 use protocol::{ClientId, Epoch, EventKind, Heard, InstanceId, decode};
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{info, warn};
 
-use crate::connection::{ConnectError, Connector, ECHO, STANDING_BY, probe};
+use crate::connection::{ConnectError, Connector, ECHO, probe};
 
 /// How long a tracker that is online may take to answer a probe, where nothing that the broker has retained tells of one. At a broker
 /// that is slow to bring back the probe itself it is given [`PATIENCE`] times as long as that took.
@@ -48,21 +48,24 @@ impl OtherTracker {
     }
 }
 
-/// Says that the tracker stands by until this is dropped, with the session or its attempt.
-struct StandingBy<'a>(&'a Connector);
+/// Why a tracker on standby is not ready.
+const STANDING_BY: &str = "another tracker is online; standing by";
+const AWAITING_RETURN: &str = "the other tracker may be on its way back; standing by";
+
+/// Has told why the tracker stands by, which is true until this is dropped, with the wait or the attempt to connect.
+struct StandingBy<'a>(&'a watch::Sender<Option<&'static str>>);
 
 impl<'a> StandingBy<'a> {
-    fn begin(connector: &'a Connector) -> Self {
-        connector.is_standing_by.store(true, Ordering::Relaxed);
-        // Nothing else may happen for long.
-        connector.readiness.set(Some(STANDING_BY));
-        Self(connector)
+    fn begin(told: &'a watch::Sender<Option<&'static str>>, why: &'static str) -> Self {
+        told.send_replace(Some(why));
+        info!("{why}");
+        Self(told)
     }
 }
 
 impl Drop for StandingBy<'_> {
     fn drop(&mut self) {
-        self.0.is_standing_by.store(false, Ordering::Relaxed);
+        self.0.send_replace(None);
     }
 }
 
@@ -78,11 +81,11 @@ impl Connector {
                 warn!(%instance, %epoch, "replacing the tracker that is online");
             }
             (OtherTracker::Await, Some(_)) => {
-                info!("another tracker is online; standing by");
+                let _standing_by = StandingBy::begin(&self.standing_by, STANDING_BY);
                 self.await_end(&mut inbox, &mut seen, Duration::ZERO).await?;
             }
             (OtherTracker::AwaitReturn, _) => {
-                info!("the other tracker may be on its way back; standing by");
+                let _standing_by = StandingBy::begin(&self.standing_by, AWAITING_RETURN);
                 self.await_end(&mut inbox, &mut seen, RETURN).await?;
             }
             (OtherTracker::Respect | OtherTracker::Replace | OtherTracker::Await, None) => {}
@@ -144,7 +147,6 @@ impl Connector {
         at_least: Duration,
     ) -> Result<(), ConnectError> {
         self.treat_others(OtherTracker::AwaitReturn);
-        let _standing_by = StandingBy::begin(self);
         let mut earliest = Instant::now() + at_least;
         loop {
             let is_online = self.another(seen).is_some();

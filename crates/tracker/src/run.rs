@@ -1,7 +1,6 @@
 //! The composition root: what a tracker is made of.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use daemon::check::check_ready;
@@ -118,8 +117,7 @@ pub async fn run(arguments: Arguments) -> Result<(), Failure> {
         fragment_size_bytes: config.fragment_size_bytes,
         require_direct: config.require_direct,
         other: Mutex::new(other),
-        is_standing_by: AtomicBool::new(false),
-        readiness: readiness.clone(),
+        standing_by: watch::Sender::new(None),
     });
     let parts = Parts {
         config,

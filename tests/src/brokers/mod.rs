@@ -1,6 +1,6 @@
 //! Real brokers that are Debian packages, each started from the configuration that this project recommends for it.
 //!
-//! A test says `needs_broker!(…)` first: where the package is not installed it is skipped aloud, or, with `MDS_REQUIRE_BROKERS` set, fails.
+//! A test says `needs_program!(…)` first: where the package is not installed it is skipped aloud, or, with `MDS_REQUIRE_BROKERS` set, fails.
 
 pub mod nats;
 mod process;
@@ -43,7 +43,7 @@ impl Package {
     }
 
     /// Whether it is installed. If not, says on standard error that the calling test is skipped, past the capturing of the test
-    /// harness; with `MDS_REQUIRE_BROKERS` set, as in CI, it panics instead. See [`needs_broker`](crate::needs_broker).
+    /// harness; with `MDS_REQUIRE_BROKERS` set, as in CI, it panics instead. See [`needs_program`](crate::needs_program).
     ///
     /// # Panics
     /// If it is missing and may not be.
@@ -67,7 +67,7 @@ impl Package {
 
 /// Ends a test here, aloud, where this [`Package`](crate::brokers::Package) is not installed.
 #[macro_export]
-macro_rules! needs_broker {
+macro_rules! needs_program {
     ($package:expr) => {
         if !$package.is_installed_or_skip() {
             return;

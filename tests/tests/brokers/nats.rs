@@ -6,7 +6,7 @@ use mds_tests::brokers::State;
 use mds_tests::brokers::nats::{Nats, PACKAGE};
 use mds_tests::brokers::shared::Shared;
 use mds_tests::daemons::Site;
-use mds_tests::needs_broker;
+use mds_tests::needs_program;
 
 use crate::refused::{asks_for_passwords, ends_with_code_4};
 use crate::suite::{RunningBroker, suite_on};
@@ -31,7 +31,7 @@ suite_on!(BROKER.get(Nats::start), PACKAGE.is_installed_or_skip());
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_limit_below_a_fragment_ends_the_tracker_with_code_4_and_a_smaller_fragment_gets_through() {
-    needs_broker!(PACKAGE);
+    needs_program!(PACKAGE);
     // 2.9 does not hold MQTT to max_payload; what waits for one client it does limit.
     let limits =
         [("max_payload:", "max_payload: 64KB".to_owned()), ("max_pending:", "max_pending: 100KB".to_owned())];
@@ -46,7 +46,7 @@ async fn a_limit_below_a_fragment_ends_the_tracker_with_code_4_and_a_smaller_fra
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_messages_on_their_way_than_nats_allows_ends_the_tracker_with_code_4() {
-    needs_broker!(PACKAGE);
+    needs_program!(PACKAGE);
     let broker = Nats::start_with(&[("max_ack_pending:", "max_ack_pending: 10000".to_owned())]);
     let site = Site::new(broker.url());
     ends_with_code_4(site.tracker("tracker", &[]), &["refuses the subscription", "max_ack_pending"]).await;
@@ -54,7 +54,7 @@ async fn more_messages_on_their_way_than_nats_allows_ends_the_tracker_with_code_
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_passwords_only_those_who_know_one_get_in() {
-    needs_broker!(PACKAGE);
+    needs_program!(PACKAGE);
     let users = "server_name: mds\nauthorization { users = [{user: tracker, password: one}, {user: t1, password: two}] }";
     let broker = Nats::start_with(&[("server_name:", users.to_owned())]);
     let address = broker.address();

@@ -4,7 +4,7 @@ use std::io::Cursor;
 
 use mds_tests::brokers::rabbitmq::{PACKAGE, RabbitMq};
 use mds_tests::brokers::shared::Shared;
-use mds_tests::needs_broker;
+use mds_tests::needs_program;
 use mds_tests::wait::until;
 
 use crate::suite::{Server, Service, suite_on};
@@ -16,7 +16,7 @@ suite_on!(BROKER.get(RabbitMq::start_cluster), PACKAGE.is_installed_or_skip(), o
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_dies_takes_only_the_daemons_with_it_that_are_connected_to_it() {
-    needs_broker!(PACKAGE);
+    needs_program!(PACKAGE);
     let broker = BROKER.get(RabbitMq::start_cluster);
     let mut broker = broker.write().await;
     let mut service = Service::start(&*broker, "node-down", 3).await;

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::Output;
 
 use mds_tests::brokers::Package;
-use mds_tests::http::request;
-use mds_tests::{needs_broker, needs_mosquitto};
+use mds_tests::http::{get, request};
+use mds_tests::{needs_mosquitto, needs_program};
 use sha2::{Digest, Sha256};
 use tokio::process::Command;
 
@@ -73,7 +73,7 @@ async fn a_file_beyond_four_gibibytes_is_read_at_any_place_and_resumed() {
 #[tokio::test]
 async fn aria2c_takes_one_file_over_several_connections_and_goes_on_with_it() {
     needs_mosquitto!();
-    needs_broker!(ARIA2);
+    needs_program!(ARIA2);
     let (_broker, _recorder, site) = recorded_site().await;
     let mut service = Service::start(site.with_http(), 2, &["--copies", "2"]).await;
     let digest = service.tracker.client.put("map", Cursor::new(content(62, 9_000_001))).await;
@@ -94,11 +94,28 @@ async fn aria2c_takes_one_file_over_several_connections_and_goes_on_with_it() {
     ran("aria2c", &[&aria2c[..], &urls].concat()).await;
     let map = directory.path().join("map");
     assert_eq!(sha256(&map), digest);
+    let mut sent = Vec::new();
+    for torrent in &mut service.torrents {
+        let address = torrent.daemon.http().await;
+        let metrics = get(&address, "/metrics").await.text();
+        // Connections beyond the first ask for a part.
+        let parts = "mds_http_requests_total{route=\"/files/{digest}\",method=\"GET\",code=\"206\"}";
+        assert!(metrics.contains(parts), "{address} gave no part:\n{metrics}");
+        sent.push(sent_bytes(&metrics));
+    }
 
     File::options().write(true).open(&map).unwrap().set_len(5_000_000).unwrap();
     ran("aria2c", &[&aria2c[..], &["--continue=true", urls[1]]].concat()).await;
     assert_eq!(sha256(&map), digest);
+    let metrics = get(&service.torrents[1].daemon.http().await, "/metrics").await.text();
+    let resumed = sent_bytes(&metrics) - sent[1];
+    assert!((4_000_001.0..5_000_000.0).contains(&resumed), "{resumed} bytes for the 4 000 001 that lacked");
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "nothing is left beside it");
+}
+
+fn sent_bytes(metrics: &str) -> f64 {
+    let line = metrics.lines().find_map(|line| line.strip_prefix("mds_http_sent_bytes_total "));
+    line.unwrap().parse().unwrap()
 }
 
 fn sha256(path: &Path) -> String {

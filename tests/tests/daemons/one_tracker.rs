@@ -12,6 +12,7 @@ use mds_tests::mqtt::{Message, Session};
 use mds_tests::needs_mosquitto;
 use mds_tests::recorder::Recorder;
 use mds_tests::recorder::checks::connections;
+use mds_tests::wait::until;
 use protocol::EndpointUri;
 use tokio::sync::mpsc::UnboundedReceiver;
 
@@ -127,8 +128,9 @@ async fn stands_by(first_goes: impl AsyncFnOnce(&mut Server)) {
     let mut service = Service::start(site.with_http(), 1, &["--copies", "1"]).await;
     let mut second = Server::of(service.site.tracker("second", &["--standby", "--copies", "1"])).await;
     second.daemon.says("standing by").await;
-    let not_ready = get(&second.daemon.http().await, "/readyz").await.text();
-    assert_eq!(not_ready, "not ready: another tracker is online; standing by\n");
+    let http = second.daemon.http().await;
+    let why_not = "not ready: another tracker is online; standing by\n";
+    until("it says why it is not ready", async || get(&http, "/readyz").await.text() == why_not).await;
     // Whom a user names first does not matter.
     let before = service.tracker.client.put("before.bin", Cursor::new(content(8, 1000))).await;
     let mut both = Vec::new();
@@ -138,6 +140,7 @@ async fn stands_by(first_goes: impl AsyncFnOnce(&mut Server)) {
     let cluster = Cluster::connect(both.clone()).await.unwrap();
     assert_eq!(cluster.servers().await.unwrap().len(), 1);
     assert_eq!(cluster.tracker().await.unwrap().0, both[1]);
+    assert_eq!(cluster.endpoints()[0], both[1]);
     cluster.file(&before.parse().unwrap()).await.unwrap();
     assert!(service.tracker.daemon.is_running());
     assert_eq!(trackers(&recorder).len(), 1);

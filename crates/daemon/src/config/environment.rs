@@ -14,15 +14,15 @@ use clap::error::{ContextKind, ContextValue, Error};
 /// What all variables of the settings begin with.
 const PREFIX: &str = "MDS_";
 
-/// Stands for a variable that is empty. No variable is called so.
-const EMPTY: &str = "an empty variable";
-
 /// The command line, for which variables that are empty are not there.
 pub(super) fn without_empty(command: Command) -> Command {
     command.mut_args(|argument| {
         let value = argument.get_env().and_then(std::env::var_os);
-        // An argument that has a variable always has one.
-        if value.is_some_and(|value| value.is_empty()) { argument.env(EMPTY) } else { argument }
+        if value.is_some_and(|value| value.is_empty()) {
+            argument.env(None::<&'static str>)
+        } else {
+            argument
+        }
     })
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command, CommandFactory, FromArgMatches};
 
@@ -97,14 +97,12 @@ impl Origins {
 pub fn read<A: CommandFactory + FromArgMatches>() -> (A, Origins) {
     let mut command = environment::without_empty(A::command());
     let parsed = command.try_get_matches_from_mut(std::env::args_os());
-    let matches = parsed.unwrap_or_else(|error| {
-        let blamed = environment::blamed(&command, &error, std::env::args_os());
-        // What cannot be printed has no reader.
-        let _ = error.print();
-        if let Some(variable) = blamed {
-            eprintln!("  tip: the value comes from the environment: {variable}");
+    let matches = parsed.unwrap_or_else(|mut error| {
+        if let Some(variable) = environment::blamed(&command, &error, std::env::args_os()) {
+            let tip = format!("the value comes from the environment: {variable}");
+            error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
         }
-        std::process::exit(error.exit_code())
+        error.exit()
     });
     let origins = Origins::of(&command, &matches);
     let variables = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());

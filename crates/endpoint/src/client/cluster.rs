@@ -98,16 +98,21 @@ impl Cluster {
     }
 
     /// A tracker that waits for another one's end knows nothing of what happens: of several daemons it is the last to ask, as one
-    /// that does not answer.
+    /// that does not answer. If there is no better one, the order stays.
     async fn leave_those_that_stand_by(&self) {
         let endpoints = self.endpoints();
-        for endpoint in &endpoints[..endpoints.len() - 1] {
+        if endpoints.len() < 2 {
+            return;
+        }
+        for (at, endpoint) in endpoints.iter().enumerate() {
             let Ok(mut client) = self.reader(endpoint) else { continue };
-            match answer(client.get_network(proto::GetNetworkRequest {})).await {
-                Ok(network) if network.role() != proto::ServerRole::Tracker || network.tracker_online => {
-                    return;
-                }
-                Ok(_) | Err(_) => self.ask_last(endpoint),
+            let network = answer(client.get_network(proto::GetNetworkRequest {})).await;
+            let takes_part = |network: proto::GetNetworkResponse| {
+                network.role() != proto::ServerRole::Tracker || network.tracker_online
+            };
+            if network.is_ok_and(takes_part) {
+                endpoints[..at].iter().for_each(|endpoint| self.ask_last(endpoint));
+                return;
             }
         }
     }

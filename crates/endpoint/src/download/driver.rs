@@ -66,6 +66,7 @@ pub struct Finished<S> {
 }
 
 pub(super) type OnProgress = Box<dyn FnMut(Progress) + Send>;
+pub(super) type OnSilence = Box<dyn FnMut(&[String]) + Send>;
 
 /// A download that has not begun.
 pub struct Download {
@@ -75,6 +76,7 @@ pub struct Download {
     have: BTreeSet<usize>,
     options: DownloadOptions,
     on_progress: OnProgress,
+    on_silence: OnSilence,
 }
 
 impl std::fmt::Debug for Download {
@@ -97,6 +99,7 @@ impl Download {
             have: BTreeSet::new(),
             options: DownloadOptions::default(),
             on_progress: Box::new(|_| {}),
+            on_silence: Box::new(|_| {}),
         }
     }
 
@@ -128,6 +131,14 @@ impl Download {
         self
     }
 
+    /// `on_silence` is called with the names of those that do not deliver when nothing has come for 12 s, and again only after something
+    /// has.
+    #[must_use]
+    pub fn on_silence(mut self, on_silence: impl FnMut(&[String]) + Send + 'static) -> Self {
+        self.on_silence = Box::new(on_silence);
+        self
+    }
+
     /// Downloads. Dropping the future ends it; what was handed to the sink is good.
     ///
     /// # Errors
@@ -145,9 +156,10 @@ impl Download {
         let written = have.map(|place| (place.offset_bytes, place.size_bytes));
         let digest = is_whole.then(|| InOrderDigest::new(early_bytes, written));
         let writer = Writer::start(sink, self.range.clone(), digest);
-        let Self { cluster, map, range, have, options, on_progress } = self;
+        let Self { cluster, map, range, have, options, on_progress, on_silence } = self;
         let file = map.hash;
-        let task = Task { map, range, have, options, on_progress, seed: fastrand::u64(..) };
+        let seed = fastrand::u64(..);
+        let task = Task { map, range, have, options, on_progress, on_silence, seed };
         let mut running = Running::new(cluster, task);
         let outcome = running.run(&writer).await;
         running.end().await;

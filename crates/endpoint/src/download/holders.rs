@@ -1,6 +1,6 @@
 //! Who can be asked, and how each of them did.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::EndpointUri;
 
@@ -86,10 +86,11 @@ impl Holders {
         &mut self.holders[index]
     }
 
-    /// Who did not deliver what it was asked for last.
-    pub fn failed(&self) -> Vec<String> {
-        let failed = self.holders.iter().filter(|holder| holder.failed_last && !holder.is_relay);
-        failed.map(|holder| holder.name.clone()).collect()
+    /// Who did not deliver what it was asked for last, and those of whom something is `awaited`.
+    pub fn silent(&self, awaited: &BTreeSet<usize>) -> Vec<String> {
+        let holders = self.holders.iter().enumerate().filter(|(_, holder)| !holder.is_relay);
+        let silent = holders.filter(|(index, holder)| holder.failed_last || awaited.contains(index));
+        silent.map(|(_, holder)| holder.name.clone()).collect()
     }
 
     /// How each did. `dropped` says who is asked no more.

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::client::{FetchFailure, FileMap, FragmentPlace, WantedFragment};
 
-use super::driver::{DownloadOptions, OnProgress, Progress};
+use super::driver::{DownloadOptions, OnProgress, OnSilence, Progress};
 use super::holders::Holders;
 use super::network::{Network, Request};
 use super::plan::{Failure, Flight, Outlook, Plan, PlanLimits};
@@ -22,6 +22,8 @@ use super::{DownloadError, HolderReport};
 const ROUNDS: u32 = 3;
 /// Once nothing has come for this many times the patience with one request, the network is not asked again.
 const SILENT_PATIENCES: u32 = 5;
+/// A download in which nothing comes for this long seems to have stopped, and it is told why.
+const SILENCE: Duration = Duration::from_secs(12);
 /// The pause before it is asked again.
 const ROUND_PAUSE: Duration = Duration::from_millis(500);
 /// At most this part of what is wanted is in flight at one holder, so that three that die cost less than a twentieth.
@@ -42,6 +44,7 @@ pub struct Task {
     pub have: BTreeSet<usize>,
     pub options: DownloadOptions,
     pub on_progress: OnProgress,
+    pub on_silence: OnSilence,
     /// Decides what the plan leaves to chance.
     pub seed: u64,
 }
@@ -63,8 +66,11 @@ pub struct Running<N> {
     held_up: Duration,
     /// How often in a row the network was asked again.
     rounds: u32,
-    /// When the last fragment came, or the download began.
-    last_arrival: Instant,
+    /// When the last fragment came, or the download began, in the plan's time.
+    last_arrival: Duration,
+    /// Whether it was told that nothing comes.
+    is_silence_told: bool,
+    on_silence: OnSilence,
     fetches: JoinSet<Landed>,
     flying: HashMap<Flight, Airborne>,
     done_bytes: u64,
@@ -84,7 +90,7 @@ struct Airborne {
 impl<N: Network> Running<N> {
     /// Nothing is asked for yet.
     pub fn new(network: N, task: Task) -> Self {
-        let Task { map, range, have, options, on_progress, seed } = task;
+        let Task { map, range, have, options, on_progress, on_silence, seed } = task;
         let mut wanted: Vec<Wanted> = Vec::new();
         let mut by_hash: HashMap<Hash, Vec<usize>> = HashMap::new();
         let mut done_bytes = 0;
@@ -131,7 +137,9 @@ impl<N: Network> Running<N> {
             started: Instant::now(),
             held_up: Duration::ZERO,
             rounds: 0,
-            last_arrival: Instant::now(),
+            last_arrival: Duration::ZERO,
+            is_silence_told: false,
+            on_silence,
             fetches: JoinSet::new(),
             flying: HashMap::new(),
             done_bytes,
@@ -161,6 +169,11 @@ impl<N: Network> Running<N> {
         self.started.elapsed().saturating_sub(self.held_up)
     }
 
+    /// How long nothing has come.
+    fn silent_for(&self) -> Duration {
+        self.now().saturating_sub(self.last_arrival)
+    }
+
     /// Downloads all that is missing, or as much of it as can be had.
     pub async fn run(&mut self, writer: &impl Accept) -> Result<(), DownloadError> {
         loop {
@@ -173,6 +186,12 @@ impl<N: Network> Running<N> {
             while let Some(flight) = self.plan.next(self.now()) {
                 self.take_off(flight);
             }
+            if !self.is_silence_told && self.silent_for() >= SILENCE {
+                self.is_silence_told = true;
+                let awaited = self.flying.keys().map(|flight| flight.holder).collect();
+                let silent = self.holders.silent(&awaited);
+                (self.on_silence)(&silent);
+            }
             match self.plan.outlook() {
                 Outlook::Done => return Ok(()),
                 Outlook::Running => {}
@@ -181,10 +200,10 @@ impl<N: Network> Running<N> {
                         fragments.into_iter().map(|fragment| self.wanted[fragment].fragment.hash).collect();
                     self.rounds += 1;
                     // Whoever is silent takes the patience of several requests each round.
-                    let silent = self.last_arrival.elapsed();
+                    let silent = self.silent_for();
                     let is_enough = silent > SILENT_PATIENCES * self.options.patience;
                     if self.rounds > ROUNDS || (self.rounds > 1 && is_enough) {
-                        let failed = self.holders.failed();
+                        let failed = self.holders.silent(&BTreeSet::new());
                         return Err(DownloadError::Unavailable { file: self.file, fragments, failed });
                     }
                     if self.rounds > 1 {
@@ -194,7 +213,9 @@ impl<N: Network> Running<N> {
                     continue;
                 }
             }
-            let check = self.plan.next_check(self.now()).map(|check| self.started + self.held_up + check);
+            let told = (!self.is_silence_told).then_some(self.last_arrival + SILENCE);
+            let check = self.plan.next_check(self.now()).into_iter().chain(told).min();
+            let check = check.map(|check| self.started + self.held_up + check);
             tokio::select! {
                 Some(landed) = self.fetches.join_next() => {
                     if !self.landed(landed, writer).await {
@@ -217,8 +238,9 @@ impl<N: Network> Running<N> {
         let Some(Airborne { endpoint, .. }) = self.flying.remove(&flight) else { return true };
         match result {
             Ok(parts) => {
-                (self.rounds, self.last_arrival) = (0, Instant::now());
-                return self.arrived(flight, parts, writer).await;
+                let is_written = self.arrived(flight, parts, writer).await;
+                (self.rounds, self.last_arrival, self.is_silence_told) = (0, self.now(), false);
+                return is_written;
             }
             Err(failure) => self.lost(flight, endpoint, &failure),
         }

@@ -270,7 +270,8 @@ impl Shape {
         };
         let options = DownloadOptions { window_bytes: self.window_bytes, ..DownloadOptions::default() };
         let (range, have, on_progress) = (0..FILE_BYTES, BTreeSet::new(), Box::new(|_| {}));
-        Running::new(network, Task { map, range, have, options, on_progress, seed })
+        let on_silence = Box::new(|_: &[String]| {});
+        Running::new(network, Task { map, range, have, options, on_progress, on_silence, seed })
     }
 
     async fn download(&self, seed: u64) -> Outcome {
@@ -311,6 +312,9 @@ fn ratios(outcome: &Outcome, alone: &Outcome) -> (f64, f64) {
 async fn holders_that_are_all_silent_are_not_waited_for_for_ever_and_are_named() {
     let frozen = that(Does::Freeze(ms(200)));
     let mut running = Shape::everywhere([frozen, frozen]).begin(1);
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let tells = told.clone();
+    running.on_silence = Box::new(move |silent| tells.try_lock().unwrap().push(silent.to_vec()));
     let started = Instant::now();
     let Err(DownloadError::Unavailable { failed, .. }) = running.run(&Seen::default()).await else {
         panic!("nobody delivers")
@@ -318,6 +322,16 @@ async fn holders_that_are_all_silent_are_not_waited_for_for_ever_and_are_named()
     assert_eq!(failed, ["t0", "t1"]);
     let patience = DownloadOptions::default().patience;
     assert!((3 * patience..8 * patience).contains(&started.elapsed()), "{:?}", started.elapsed());
+    running.end().await;
+    assert_eq!(*told.lock().await, [["t0", "t1"]], "once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_writer_that_takes_its_time_is_not_the_silence_of_holders() {
+    let shape = Shape { writing_takes: Duration::from_secs(15), ..Shape::everywhere([GOOD, GOOD]) };
+    let mut running = shape.begin(1);
+    running.on_silence = Box::new(|silent| panic!("{silent:?} do what they should"));
+    running.run(&Seen { takes: shape.writing_takes, ..Seen::default() }).await.unwrap();
     running.end().await;
 }
 

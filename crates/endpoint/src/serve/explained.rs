@@ -1,4 +1,4 @@
-//! Failures that no service has answered, because no request reached one: they get a reason like all others.
+//! What the gRPC library answers in a service's place, because no message of the method reached one: it gets a reason like all others.
 
 use tonic::codegen::http::HeaderMap;
 use tonic::{Code, Status};
@@ -16,7 +16,7 @@ pub fn explain(fields: &mut HeaderMap) {
     let message = status.message().to_owned();
     let refusal = match status.code() {
         Code::OutOfRange => Refusal::MessageTooLarge(message),
-        Code::Internal => Refusal::MalformedMessage(message),
+        Code::Internal if message.contains("decode") => Refusal::MalformedMessage(message),
         Code::Unimplemented if message.is_empty() => Refusal::UnknownMethod,
         Code::Unimplemented => Refusal::UnknownEncoding(message),
         // What became of the connection or the time says the code.
@@ -31,6 +31,7 @@ pub fn explain(fields: &mut HeaderMap) {
         | Code::ResourceExhausted
         | Code::FailedPrecondition
         | Code::Aborted
+        | Code::Internal
         | Code::Unavailable
         | Code::DataLoss
         | Code::Unauthenticated => return,

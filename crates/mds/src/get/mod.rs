@@ -6,14 +6,11 @@
 mod part;
 mod sink;
 
-use std::convert::Infallible;
 use std::fs::File;
-use std::future::pending;
 use std::ops::Range;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use endpoint::client::{Cluster, FileMap};
 use endpoint::download::plan::Dropped;
@@ -21,9 +18,7 @@ use endpoint::download::{Download, DownloadOptions, Finished, InOrderSink, Sink}
 use indicatif::ProgressBar;
 use protocol::{FileName, Hash};
 use serde::Serialize;
-use tokio::sync::watch;
 use tokio::task::spawn_blocking;
-use tokio::time::timeout;
 
 use crate::cli::Get;
 use crate::describe::FileView;
@@ -34,9 +29,6 @@ use crate::reference::resolve;
 
 use part::Part;
 use sink::RangeSink;
-
-/// A download in which nothing comes for this long seems to have stopped.
-const SILENCE: Duration = Duration::from_secs(12);
 
 /// How far ahead of what was written a download to standard output may keep in memory, in bytes.
 const STREAM_WINDOW_BYTES: u64 = 32 << 20;
@@ -159,40 +151,17 @@ async fn drive<S: Sink>(
     target: &Path,
     output: Output,
 ) -> Result<Finished<S>, Failure> {
-    let shown = bar.clone();
-    let (arrived, arrivals) = watch::channel(());
-    let download = download.on_progress(move |progress| {
-        shown.set_position(progress.done_bytes);
-        arrived.send_replace(());
+    let (shown, interrupted) = (bar.clone(), bar.clone());
+    let download = download.on_progress(move |progress| shown.set_position(progress.done_bytes));
+    let download = download.on_silence(move |silent| {
+        let who = if silent.is_empty() { "nobody".to_owned() } else { printable(&silent.join(", ")) };
+        let message =
+            format!("nothing has come for a while; it is still tried; asked and not answering: {who}");
+        interrupted.suspend(|| output.warn(&message));
     });
-    let finished = tokio::select! {
-        finished = download.run(sink) => finished,
-        never = warn_of_silence(arrivals, bar, output) => match never {},
-    };
+    let finished = download.run(sink).await;
     bar.finish_and_clear();
     finished.map_err(|error| download_failure(error, target))
-}
-
-/// Says so whenever nothing has come for a while.
-async fn warn_of_silence(mut arrivals: watch::Receiver<()>, bar: &ProgressBar, output: Output) -> Infallible {
-    loop {
-        match timeout(SILENCE, arrivals.changed()).await {
-            Ok(Ok(())) => {}
-            Err(_) => {
-                let message = format!(
-                    "nothing has come for {} s: those that have what is missing do not answer; still trying",
-                    SILENCE.as_secs()
-                );
-                bar.suspend(|| output.warn(&message));
-                // Once is enough until something comes.
-                if arrivals.changed().await.is_err() {
-                    return pending().await;
-                }
-            }
-            // It is about to end.
-            Ok(Err(_)) => return pending().await,
-        }
-    }
 }
 
 fn warn_of_liars<S>(finished: &Finished<S>, output: Output) {

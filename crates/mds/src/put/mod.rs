@@ -56,20 +56,22 @@ async fn put_all(
     output: Output,
 ) -> Result<(), Failure> {
     let mut done: Vec<PutView> = Vec::new();
-    // Each attempt takes long where the tracker is away.
-    let mut is_tracker_away = false;
+    // A tracker that does not answer takes long each time.
+    let mut is_tracker_silent = false;
     for source in sources {
         let what = source.to_string();
-        if is_tracker_away {
-            failures.push(Failure::new(Code::Unreachable, "NOT_TRIED", "not tried").about(&what));
+        if is_tracker_silent {
+            let why = "not tried, since the tracker does not answer: put it again later";
+            failures.push(Failure::new(Code::Unreachable, "NOT_TRIED", why).about(&what));
             continue;
         }
+        let before = done.len();
         let outcome = put_one(cluster, uploads, copies, source, output, &mut done).await;
         match outcome {
             Ok(()) => {}
             Err(failure) if failure.is_closed_output() => return Err(failure),
             Err(failure) => {
-                is_tracker_away = failure.code == Code::Unreachable;
+                is_tracker_silent = done.len() == before && failure.reason == "UNREACHABLE";
                 failures.push(failure.about(&what));
             }
         }

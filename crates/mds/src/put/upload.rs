@@ -155,6 +155,16 @@ impl Uploads {
                 let message = format!("{source} was changed while it was put");
                 return Err(Failure::new(Code::Failed, CHANGED, message));
             }
+            if let Some(announced) = upload.size_bytes.map(|bytes| u64::try_from(bytes).unwrap_or_default())
+                && upload.state() == UploadState::Receiving
+                && content.position() != announced
+            {
+                let now = content.position();
+                let message = format!(
+                    "{source} had {announced} bytes when it was opened, and {now} when it was read: put it again"
+                );
+                return Err(Failure::new(Code::DigestMismatch, CHANGED, message));
+            }
             match self.complete_with_broker(upload, &digest, source, patience(begin.elapsed())).await {
                 Ok(file) => break (file, digest),
                 // What lay there from an earlier attempt was swept after the tracker had counted it: it says from where on it lacks bytes.

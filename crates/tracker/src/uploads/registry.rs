@@ -122,17 +122,29 @@ impl Upload {
     ///
     /// # Errors
     /// If there is a gap before one of them, or fewer bytes than were announced: then the rest of the file is on its way, or lost.
-    pub fn sequence(&self) -> Result<Vec<Hash>, Refusal> {
-        let (mut sequence, mut end) = (Vec::with_capacity(self.placed.len()), 0);
+    pub fn sequence(&self, fragment_size_bytes: u64) -> Result<Vec<Hash>, Refusal> {
+        let (mut sequence, mut end, mut last_bytes) = (Vec::with_capacity(self.placed.len()), 0, 0);
         for (fragment, size_bytes) in self.in_order() {
             sequence.push(fragment);
             end += size_bytes;
+            last_bytes = size_bytes;
         }
-        let is_short = self.size_bytes.is_some_and(|announced| end < announced);
-        if sequence.len() < self.placed.len() || is_short {
-            return Err(Refusal::BytesMissing { first_missing_offset: end });
+        let is_short = end % fragment_size_bytes != 0;
+        if sequence.len() < self.placed.len() {
+            // Behind one that is too short none can be placed.
+            return Err(if is_short {
+                Refusal::WrongFragmentSize { expected_bytes: fragment_size_bytes, actual_bytes: last_bytes }
+            } else {
+                Refusal::BytesMissing { first_missing_offset: end }
+            });
         }
-        Ok(sequence)
+        match self.size_bytes {
+            Some(expected_bytes) if end < expected_bytes && is_short => {
+                Err(Refusal::SizeMismatch { expected_bytes, actual_bytes: end })
+            }
+            Some(announced) if end < announced => Err(Refusal::BytesMissing { first_missing_offset: end }),
+            Some(_) | None => Ok(sequence),
+        }
     }
 
     /// The hash of the file of these fragments, if they were hashed as they came.
@@ -345,7 +357,7 @@ mod tests {
         let registry = Registry::default();
         let upload = registry.create(announced(1)).unwrap();
         let mut upload = lock(&upload);
-        let first_missing = |upload: &Upload| match upload.sequence() {
+        let first_missing = |upload: &Upload| match upload.sequence(4) {
             Err(Refusal::BytesMissing { first_missing_offset }) => Some(first_missing_offset),
             _ => None,
         };
@@ -355,9 +367,13 @@ mod tests {
         upload.place(0, first, b"1st.");
         assert_eq!(first_missing(&upload), Some(4));
         upload.place(4, second, b"2nd.");
-        assert_eq!(upload.sequence().unwrap(), [first, second, third]);
+        assert_eq!(upload.sequence(4).unwrap(), [first, second, third]);
         upload.size_bytes = Some(10);
-        assert_eq!(first_missing(&upload), Some(9));
+        assert!(matches!(upload.sequence(4), Err(Refusal::SizeMismatch { actual_bytes: 9, .. })));
+        upload.placed.remove(&8);
+        assert_eq!(first_missing(&upload), Some(8));
+        upload.place(0, third, b"3");
+        assert!(matches!(upload.sequence(4), Err(Refusal::WrongFragmentSize { actual_bytes: 1, .. })));
     }
 
     #[test]

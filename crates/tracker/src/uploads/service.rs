@@ -222,7 +222,7 @@ impl UploadApi {
                 return Ok(published);
             }
             let sequence = match listed(&request.fragment_digests)? {
-                listed if listed.is_empty() => upload.sequence()?,
+                listed if listed.is_empty() => upload.sequence(self.fragment_size_bytes)?,
                 listed => listed,
             };
             let size_bytes = self.check_sizes(&upload.durable, &sequence)?;
