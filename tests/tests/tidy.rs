@@ -101,12 +101,13 @@ fn dependencies_point_down_only() {
         ("distribution", vec!["protocol"]),
         ("bus", vec![]),
         ("broker", vec![]),
+        ("malloc", vec![]),
         ("storage", vec!["distribution", "protocol"]),
         ("endpoint", vec!["distribution", "protocol"]),
         ("daemon", vec!["bus", "distribution", "endpoint", "protocol", "storage"]),
-        ("torrent", vec!["bus", "daemon", "distribution", "endpoint", "protocol", "storage"]),
-        ("tracker", vec!["bus", "daemon", "distribution", "endpoint", "protocol", "storage"]),
-        ("mds", vec!["broker", "daemon", "endpoint", "protocol", "torrent", "tracker"]),
+        ("torrent", vec!["bus", "daemon", "distribution", "endpoint", "malloc", "protocol", "storage"]),
+        ("tracker", vec!["bus", "daemon", "distribution", "endpoint", "malloc", "protocol", "storage"]),
+        ("mds", vec!["broker", "daemon", "endpoint", "malloc", "protocol", "torrent", "tracker"]),
     ];
     let ours: BTreeSet<&str> = layers.iter().map(|(name, _)| *name).collect();
     for (name, allowed) in &layers {

@@ -4,7 +4,12 @@ use std::process::ExitCode;
 
 use torrent::config::Arguments;
 
+fn main() -> ExitCode {
+    malloc::set_up();
+    run()
+}
+
 #[tokio::main]
-async fn main() -> ExitCode {
+async fn run() -> ExitCode {
     daemon::exit::conclude("torrent", torrent::run(Arguments::of_process()).await)
 }
