@@ -38,15 +38,15 @@ fn set(parameter: libc::c_int, value: libc::c_int) {
     }
 }
 
-#[cfg(all(test, target_os = "linux", target_env = "gnu"))]
+#[cfg(test)]
 mod tests {
-    use std::fs;
-
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
     fn resident_pages() -> u64 {
-        let text = fs::read_to_string("/proc/self/statm").unwrap();
+        let text = std::fs::read_to_string("/proc/self/statm").unwrap();
         text.split(' ').nth(1).unwrap().parse().unwrap()
     }
 
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
     #[test]
     fn memory_that_was_given_back_is_there_for_the_next_buffer() {
         super::set_up();
