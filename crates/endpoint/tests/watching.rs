@@ -144,6 +144,21 @@ async fn the_state_comes_first_and_then_every_change() {
 }
 
 #[tokio::test]
+async fn that_the_trackers_own_only_copy_is_gone_is_told() {
+    let file = content(2 * FRAGMENT_SIZE);
+    let daemons = start(&[KnownFile::of(&file, None)], vec![Plan::tracker(&fragments_of(&file))]);
+    let mut stream = watch(&daemons[0], "").await;
+    let mut known = Known::default();
+    known.listen_until(&mut stream, WatchKind::SnapshotEnded).await;
+    let name = file_name(&Hash::of(&file));
+    let before = known.files[&name];
+    assert_ne!(before.1, FileState::Unavailable);
+    daemons[0].happen.send(Happening::Lost(vec![fragments_of(&file)[1].0])).unwrap();
+    known.listen_until(&mut stream, WatchKind::FileChanged).await;
+    assert_eq!(known.files[&name], (before.0, FileState::Unavailable));
+}
+
+#[tokio::test]
 async fn who_comes_back_with_a_cursor_hears_exactly_what_was_missed() {
     let daemons = start(&[], vec![Plan::torrent("t1", &[])]);
     let mut stream = watch(&daemons[0], "").await;

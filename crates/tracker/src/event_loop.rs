@@ -263,6 +263,7 @@ impl EventLoop {
     }
 
     fn handle_unreadable(&mut self, fragments: Vec<Hash>) {
+        self.parts.feed.note_stored(&fragments);
         for fragment in self.parts.own.gone(fragments) {
             self.handle(TrackerInput::FragmentUnreadable { fragment });
         }

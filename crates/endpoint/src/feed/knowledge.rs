@@ -82,6 +82,10 @@ impl Changed {
             | Change::TombstonesAdded { .. }
             | Change::DrainSet { .. } => {}
         }
+        self.bound();
+    }
+
+    fn bound(&mut self) {
         if self.files.len() + self.fragments.len() > MAX_CHANGED_FRAGMENTS {
             self.every_file = true;
         }
@@ -97,6 +101,14 @@ impl Knowledge {
         if self.told.is_some() {
             self.changed.is_any |= !changes.is_empty();
             changes.iter().for_each(|change| self.changed.note(change));
+        }
+    }
+
+    pub fn note_stored(&mut self, fragments: &[Hash]) {
+        if self.told.is_some() {
+            self.changed.is_any |= !fragments.is_empty();
+            self.changed.fragments.extend(fragments);
+            self.changed.bound();
         }
     }
 

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use distribution::view::Change;
+use protocol::Hash;
 use tokio::sync::watch;
 
 use crate::catalog::Catalog;
@@ -20,7 +21,7 @@ use log::{Log, Numbered};
 
 /// Most files and servers of which the last change is kept, for watchers that are behind or come back: some MiB.
 const LOG_ROOM: usize = 8192;
-/// How often it is looked whether something changed that nobody notes: a torrent that is suspect, bytes on the own disk.
+/// How often it is looked whether something changed that nobody notes: a torrent that is suspect.
 pub(crate) const TICK: Duration = Duration::from_secs(1);
 
 /// The changes of what one daemon knows. Clones share them.
@@ -86,6 +87,12 @@ impl Feed {
     /// Says that the view has changed by these steps. For the event loop, after they are done.
     pub fn note(&self, changes: &[Change]) {
         lock(&self.0.knowledge).note(changes);
+        self.0.signal.send_modify(|signal| signal.noted += 1);
+    }
+
+    /// Says that this daemon has got or lost copies of these fragments on its own disk, of which the view knows nothing. For the event loop.
+    pub fn note_stored(&self, fragments: &[Hash]) {
+        lock(&self.0.knowledge).note_stored(fragments);
         self.0.signal.send_modify(|signal| signal.noted += 1);
     }
 

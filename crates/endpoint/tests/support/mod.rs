@@ -56,6 +56,8 @@ pub struct FakeDisk {
     disk: Disk,
     thaw: Arc<(Mutex<bool>, Condvar)>,
     pub reads: AtomicU64,
+    /// What it had once.
+    lost: Mutex<BTreeSet<Hash>>,
 }
 
 impl Fragments for FakeDisk {
@@ -80,7 +82,8 @@ impl Fragments for FakeDisk {
     }
 
     fn size_of(&self, fragment: &Hash) -> Option<u64> {
-        self.fragments.get(fragment).map(|content| content.len() as u64)
+        let content = self.fragments.get(fragment).filter(|_| !self.lost.lock().unwrap().contains(fragment));
+        content.map(|content| content.len() as u64)
     }
 
     fn verify(&self, fragment: &Hash) -> Result<u64, ReadError> {
@@ -186,6 +189,8 @@ impl Plan {
 pub enum Happening {
     Changes(Vec<Change>),
     State(&'static str, ServerState),
+    /// Its own copies are gone.
+    Lost(Vec<Hash>),
 }
 
 /// A running daemon. Dropping it kills it: its connections break.
@@ -321,6 +326,7 @@ fn start_one(
         disk: plan.disk,
         thaw: Arc::clone(&thaw),
         reads: AtomicU64::new(0),
+        lost: Mutex::default(),
     });
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let (catalog, mut questions) = CatalogHandle::channel(16);
@@ -337,6 +343,10 @@ fn start_one(
                     Happening::Changes(changes) => {
                         changes.iter().for_each(|change| fake.view.apply(change).unwrap());
                         noted.note(&changes);
+                    }
+                    Happening::Lost(fragments) => {
+                        fake.disk.lost.lock().unwrap().extend(&fragments);
+                        noted.note_stored(&fragments);
                     }
                     Happening::State(id, state) => {
                         fake.servers.iter_mut().find(|server| server.id.as_str() == id).unwrap().state = state;
