@@ -2,10 +2,11 @@
 
 use std::io::{self, Read};
 
+use bytes::Bytes;
 use endpoint::client::{Channels, Reader};
 use endpoint::proto::tracker_service_client::TrackerServiceClient;
-use endpoint::proto::{self, endpoint_service_client::EndpointServiceClient};
-use protocol::EndpointUri;
+use endpoint::proto::{self, digest_text, endpoint_service_client::EndpointServiceClient};
+use protocol::{EndpointUri, Hash};
 use sha2::{Digest as _, Sha256};
 use tonic::transport::Channel;
 use tonic::{Status, Streaming};
@@ -130,6 +131,33 @@ impl Client {
         let request = proto::CompleteUploadRequest { name: upload.name, ..Default::default() };
         let file = tracker.complete_upload(request).await?.into_inner().file.unwrap_or_default();
         Ok(file.digest.trim_start_matches("sha256:").to_owned())
+    }
+
+    /// Puts a file in that has the first of `fragments` so often, and then the others once, and gives its digest. Each is sent once.
+    ///
+    /// # Panics
+    /// If the tracker refuses.
+    pub async fn put_repeating(&self, name: &str, fragments: Vec<Bytes>, times: usize) -> String {
+        let mut tracker = TrackerServiceClient::new(self.channel.clone());
+        let request = proto::CreateUploadRequest { display_name: name.to_owned(), ..Default::default() };
+        let created = tracker.create_upload(request).await.expect("it takes uploads");
+        let upload = created.into_inner().upload.unwrap_or_default().name;
+        let digests: Vec<String> = fragments.iter().map(|data| digest_text(&Hash::of(data))).collect();
+        let message = |(data, digest): (Bytes, &String)| proto::WriteFragmentsRequest {
+            upload: upload.clone(),
+            digest: digest.clone(),
+            data,
+            finish_fragment: true,
+            ..Default::default()
+        };
+        let messages: Vec<_> = fragments.into_iter().zip(&digests).map(message).collect();
+        tracker.write_fragments(futures::stream::iter(messages)).await.expect("it takes the fragments");
+        let repeated = digests.iter().take(1).cycle().take(times);
+        let fragment_digests = repeated.chain(&digests[1..]).cloned().collect();
+        let request = proto::CompleteUploadRequest { name: upload, fragment_digests, ..Default::default() };
+        let completed = tracker.complete_upload(request).await.expect("it takes the file");
+        let file = completed.into_inner().file.unwrap_or_default();
+        file.digest.trim_start_matches("sha256:").to_owned()
     }
 
     /// Begins to read one fragment from this daemon's own disk.

@@ -98,6 +98,28 @@ async fn an_upload_to_a_tracker_that_is_gone_ends_unreachable() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_becomes_shorter_while_it_is_read_is_not_taken() {
+    needs_mosquitto!();
+    // The kernel says that it has a page, and gives less.
+    let shrinks = "/sys/devices/system/cpu/online";
+    let said = std::fs::metadata(shrinks).map(|metadata| metadata.len()).unwrap_or_default();
+    let read = std::fs::read(shrinks).map(|content| content.len() as u64).unwrap_or_default();
+    if read >= said {
+        eprintln!("SKIPPED: {shrinks} is not there, or as long as it says");
+        return;
+    }
+    let network = Network::start(1).await;
+    let put = network.mds().args(["put", shrinks, "--json"]).run().await;
+    assert_eq!(put.failed(6), "CHANGED");
+    assert!(
+        put.stderr.contains(&format!("{said} bytes")) && put.stderr.contains("put it again"),
+        "{}",
+        put.stderr
+    );
+    assert_eq!(network.mds().args(["ls", "--json"]).run().await.json().as_array().unwrap().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_signal_ends_the_tool_with_its_own_code() {
     needs_mosquitto!();
     let network = Network::start(1).await;

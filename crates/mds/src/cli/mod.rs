@@ -113,7 +113,7 @@ pub struct Get {
     /// The file: digest, at least 8 first digits of it, or name.
     #[arg(value_name = "REF")]
     pub reference: String,
-    /// Where to write: a file, a directory, or '-' for standard output. By default the last part of the file's name.
+    /// Where to write: a file, a directory, or '-' for standard output, which then has the bytes and no answer. By default the last part of the file's name.
     #[arg(short, long, value_name = "PATH")]
     pub output: Option<PathBuf>,
     /// Overwrite what is there.
